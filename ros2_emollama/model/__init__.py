@@ -1,0 +1,1 @@
+"""The one definition of the network. `presets`, `graphs`, `folder`, `pixels` and `logmel` need no torch; the rest is torch."""

@@ -1,0 +1,134 @@
+"""The whole network but the language model: what training fits, what export/ turns into graphs, what the torch runtime runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .audio import AudioStream
+from .fusion import ConvAttention, LabelHead
+from .presets import Preset
+from .vision import VisionStreams
+
+
+class Fused(NamedTuple):
+    """logits (B, labels); tokens (B, 64, out); prefix (B, P, hidden) in the language model's width."""
+
+    logits: Tensor
+    tokens: Tensor
+    prefix: Tensor
+
+
+def pool_tokens(tokens: Tensor, count: int) -> Tensor:
+    """(B, T, D) -> (B, count, D), means of neighbours; T a multiple of count."""
+    batch, length, width = tokens.shape
+    if length % count:
+        raise ValueError(f"{length} tokens cannot be pooled to {count}")
+    return tokens if length == count else tokens.reshape(batch, count, length // count, width).mean(dim=2)
+
+
+class EmotionNetwork(nn.Module):
+    """Encoders, fusion, label head and prefix projections of one preset."""
+
+    def __init__(self, preset: Preset) -> None:
+        super().__init__()
+        self.preset = preset
+        vision, audio, fusion = preset.vision, preset.audio, preset.fusion
+        self.vision = VisionStreams(vision)
+        self.audio = AudioStream(audio, preset.mel_columns)
+        self.conv_pro_module = ConvAttention(audio.width, vision.width, vision.width, fusion)
+        self.label_head = LabelHead(fusion.out, fusion.head_hidden, audio.tokens, len(preset.labels))
+        widths = {"fusion": fusion.out, "scene": vision.width, "frames": vision.width, "audio": audio.width}
+        self.projections = nn.ModuleDict({name: nn.Linear(width, preset.llama.hidden) for name, width in widths.items()})
+
+    def fuse(
+        self,
+        frame_tokens: Tensor,
+        frame_mask: Tensor,
+        scene_tokens: Tensor,
+        scene_cls: Tensor,
+        audio_tokens: Tensor,
+        audio_mask: Tensor,
+    ) -> Fused:
+        """Streams of one window to logits and prefix; masked tokens count as zeros, the missing-modality convention of the method.
+
+        frame_tokens  (B, 16·4, D)  frame-major
+        frame_mask    (B, 16)       1 where the frame is real
+        scene_tokens  (B, P, D)
+        scene_cls     (B, D)
+        audio_tokens  (B, 64, D)
+        audio_mask    (B, 64)       1 where there was sound
+        """
+        per_frame = self.preset.vision.tokens_per_frame
+        batch = frame_mask.shape[0]
+        seen = frame_mask.unsqueeze(-1).expand(-1, -1, per_frame).reshape(batch, -1, 1)
+        frames = frame_tokens * seen
+        audio = audio_tokens * audio_mask.unsqueeze(-1)
+        any_frame = frame_mask.amax(dim=1, keepdim=True)
+        scene = scene_cls * any_frame
+        fused = self.conv_pro_module(audio, scene.unsqueeze(1).expand(-1, audio.shape[1], -1), frames)
+        streams = {"fusion": fused, "scene": scene_tokens * any_frame.unsqueeze(-1), "frames": frames, "audio": audio}
+        counts = self.preset.prefix
+        pieces = [self.projections[name](pool_tokens(stream, getattr(counts, name))) for name, stream in streams.items()]
+        return Fused(self.label_head(fused), fused, torch.cat(pieces, dim=1))
+
+    def graph(self, name: str) -> nn.Module:
+        """The part of the network that is the graph `name` (see graphs.py), with its inputs in order. KeyError if there is none."""
+        return GRAPHS[name](self)
+
+
+class FrameEncoderGraph(nn.Module):
+    def __init__(self, network: EmotionNetwork) -> None:
+        super().__init__()
+        self.vision = network.vision
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        return self.vision.encode_frames(pixels)
+
+
+class SceneEncoderGraph(nn.Module):
+    def __init__(self, network: EmotionNetwork) -> None:
+        super().__init__()
+        self.vision = network.vision
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        return self.vision.encode_scene(pixels)
+
+
+class AudioEncoderGraph(nn.Module):
+    def __init__(self, network: EmotionNetwork) -> None:
+        super().__init__()
+        self.audio = network.audio
+
+    def forward(self, logmel: Tensor) -> tuple[Tensor, Tensor]:
+        tokens, speech = self.audio(logmel)
+        return tokens, speech
+
+
+class FusionGraph(nn.Module):
+    def __init__(self, network: EmotionNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(
+        self,
+        frame_tokens: Tensor,
+        frame_mask: Tensor,
+        scene_tokens: Tensor,
+        scene_cls: Tensor,
+        audio_tokens: Tensor,
+        audio_mask: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        fused = self.network.fuse(frame_tokens, frame_mask, scene_tokens, scene_cls, audio_tokens, audio_mask)
+        return torch.softmax(fused.logits, dim=-1), fused.prefix
+
+
+GRAPHS: Mapping[str, type[nn.Module]] = {
+    "frame_encoder": FrameEncoderGraph,
+    "scene_encoder": SceneEncoderGraph,
+    "audio_encoder": AudioEncoderGraph,
+    "fusion": FusionGraph,
+}

@@ -1,0 +1,1 @@
+"""Ways to run the network. Nothing is imported here: each runtime's heavy library loads in its own file."""

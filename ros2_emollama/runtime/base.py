@@ -1,0 +1,55 @@
+"""What every runtime offers: graphs for the encoders, a session for the language model.
+
+A runtime is a way to run a model folder (see model/folder.py). The names and shapes of the tensors are the graphs' own,
+given once in model/graphs.py; typed calls on top of them are the pipeline's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ..types import Float32, Int64
+
+Tensors = Mapping[str, npt.NDArray[np.generic]]
+
+
+class RuntimeUnavailable(RuntimeError):
+    """This machine cannot run that runtime; the message ends with the cure."""
+
+
+class Encoders(Protocol):
+    """Runs the graphs frame_encoder, scene_encoder, audio_encoder and fusion."""
+
+    @property
+    def name(self) -> str:
+        """What really runs, e.g. "onnxruntime:CPUExecutionProvider"."""
+
+    def run(self, graph: str, inputs: Tensors) -> dict[str, Float32]:
+        """Outputs of one graph by name. KeyError for an unknown graph, ValueError for a wrong shape or type."""
+
+
+class LlamaSession(Protocol):
+    """A LLaMA with one KV cache that grows at the end and can be cut back.
+
+    Positions are absolute: after `extend` of T embeddings `position` has grown by T.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def position(self) -> int:
+        """Number of positions held in the KV cache."""
+
+    def embed(self, token_ids: Int64) -> Float32:
+        """(T,) token ids -> (T, hidden) embeddings."""
+
+    def extend(self, embeddings: Float32) -> Float32:
+        """Append (T, hidden) to the context; (vocab,) logits after the last. ValueError when the context would overflow."""
+
+    def rewind(self, position: int) -> None:
+        """Forget everything from `position` on. ValueError when it lies ahead."""
