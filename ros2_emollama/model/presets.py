@@ -32,7 +32,7 @@ class VisionPreset:
     locator_pixels: int = 128
     locator_channels: tuple[int, int, int, int] = (16, 32, 64, 96)
     glimpse_pixels: int = 48
-    glimpse_margin: float = 1.15
+    glimpse_margin: float = 1.0
     face_channels: tuple[int, int, int] = (32, 64, 128)
     tokens_per_frame: int = 4
     scene_grid: int = 4

@@ -1,0 +1,1 @@
+"""Programs that fit, evaluate and describe models. Run from the checkout: python -m training --help."""

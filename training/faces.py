@@ -1,0 +1,128 @@
+"""Stage `face`: the FaceNet learns to read a face from a crop as the glimpse would give it.
+
+Faces are jittered as the locator would be wrong (shift, scale, turn), seen from further away (fewer pixels), in other light and through
+other cameras. Labels are softened: annotators of these sets disagree on about a third of the pictures.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ros2_emollama.model.presets import LABELS, Preset
+from ros2_emollama.model.vision import FaceNet, normalise
+
+from .data import Faces
+from .loop import Schedule, fit, recall_figures
+from .paths import Paths
+
+FACE_SCHEDULE = Schedule(steps=4400, batch=128, learning_rate=4e-3, weight_decay=0.03, validate_every=550)
+SMOOTHING = 0.1
+
+
+class FaceClassifier(nn.Module):
+    """FaceNet and a throw-away head over its four tokens."""
+
+    def __init__(self, preset: Preset) -> None:
+        super().__init__()
+        self.face_net = FaceNet(preset.vision).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(preset.vision.tokens_per_frame * preset.vision.width, len(LABELS)))
+
+    def forward(self, crops: Tensor) -> Tensor:
+        tokens = self.face_net(crops.contiguous(memory_format=torch.channels_last))
+        logits: Tensor = self.head(F.relu(tokens).flatten(1))
+        return logits
+
+
+def jitter(pictures: Tensor, rng: np.random.Generator) -> Tensor:
+    """(N, 1, 48, 48) in [0, 1] → the same shape, as an imperfect glimpse in other light would see it."""
+    count, device = pictures.shape[0], pictures.device
+
+    def draw(low: float, high: float) -> Tensor:
+        return torch.from_numpy(rng.uniform(low, high, count).astype(np.float32)).to(device)
+
+    angle, scale = draw(-0.3, 0.3), torch.exp(draw(-0.2, 0.25))
+    flip = torch.where(draw(0, 1) < 0.5, -1.0, 1.0)
+    cosine, sine = torch.cos(angle) * scale, torch.sin(angle) * scale
+    theta = torch.stack([cosine * flip, -sine, draw(-0.16, 0.16), sine * flip, cosine, draw(-0.16, 0.16)], dim=1).view(-1, 2, 3)
+    pictures = farther(pictures, rng)
+    grid = F.affine_grid(theta, list(pictures.shape), align_corners=False)
+    moved = F.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
+    return relight(moved, draw)
+
+
+def farther(pictures: Tensor, rng: np.random.Generator) -> Tensor:
+    """The whole batch through fewer pixels, one time in three: what a small face in the view looks like."""
+    if rng.random() > 0.35:
+        return pictures
+    side = int(rng.integers(18, 40))
+    small = F.interpolate(pictures, size=(side, side), mode="area")
+    return F.interpolate(small, size=pictures.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def relight(pictures: Tensor, draw: object) -> Tensor:
+    """Gamma, a light from one side, sensor noise."""
+    assert callable(draw)
+    side = pictures.shape[-1]
+    gamma = torch.exp(draw(-0.5, 0.5)).view(-1, 1, 1, 1)
+    ramp = torch.linspace(-1, 1, side, device=pictures.device)
+    light = 1 + draw(-0.35, 0.35).view(-1, 1, 1, 1) * ramp.view(1, 1, 1, -1) + draw(-0.25, 0.25).view(-1, 1, 1, 1) * ramp.view(1, 1, -1, 1)
+    noise = draw(0.0, 0.05).view(-1, 1, 1, 1) * torch.randn_like(pictures)
+    return (pictures.clamp(0, 1) ** gamma * light + noise).clamp(0, 1)
+
+
+def erase(crops: Tensor, rng: np.random.Generator) -> Tensor:
+    """A flat patch over part of every other crop: hands, hair, glasses."""
+    side = crops.shape[-1]
+    for index in np.flatnonzero(rng.random(crops.shape[0]) < 0.4):
+        height, width = rng.integers(6, 18, 2)
+        top, left = rng.integers(0, side - height), rng.integers(0, side - width)
+        crops[index, :, top : top + height, left : left + width] = float(rng.normal(0, 0.7))
+    return crops
+
+
+def soft_targets(labels: Tensor, weights: Tensor) -> Tensor:
+    """One-hot labels softened by SMOOTHING, more where a set's labels weigh less."""
+    smooth = SMOOTHING + 0.3 * (1 - weights)
+    hot = F.one_hot(labels, len(LABELS)).float()
+    return hot * (1 - smooth[:, None]) + smooth[:, None] / len(LABELS)
+
+
+def sample_classes(labels: np.ndarray, rng: np.random.Generator, batch: int, power: float = 0.5) -> np.ndarray:
+    """Places drawn so that rare classes come more often: class weight = count ** -power."""
+    counts = np.bincount(labels, minlength=len(LABELS)).astype(np.float64)
+    weight = np.where(counts > 0, np.maximum(counts, 1) ** -power, 0)[labels]
+    return rng.choice(labels.size, batch, p=weight / weight.sum())
+
+
+def train_faces(preset: Preset, paths: Paths, schedule: Schedule = FACE_SCHEDULE) -> tuple[FaceClassifier, dict[str, float]]:
+    """Fit on the train split of all face sets; figures are on FER2013's val split, faces filling the view."""
+    faces = Faces(paths.cache)
+    torch.manual_seed(schedule.seed)
+    model = FaceClassifier(preset)
+    train, held = faces.where("train"), faces.where("val", "face_fer2013")
+    trust = torch.tensor([1.0 if faces.rows[i].set == "face_fer2013" else 0.5 for i in train])
+    held_crops = normalise(torch.from_numpy(faces.pictures[held]).float().unsqueeze(1) / 255)
+    held_labels = torch.from_numpy(faces.labels[held])
+
+    def loss_of(rng: np.random.Generator, batch: int) -> Tensor:
+        places = sample_classes(faces.labels[train], rng, batch)
+        pictures = torch.from_numpy(faces.pictures[train[places]]).float().unsqueeze(1) / 255
+        crops = erase(normalise(jitter(pictures, rng)), rng)
+        targets = soft_targets(torch.from_numpy(faces.labels[train[places]]), trust[places])
+        if rng.random() < 0.5:
+            share, order = float(rng.beta(0.4, 0.4)), torch.from_numpy(rng.permutation(batch))
+            crops, targets = share * crops + (1 - share) * crops[order], share * targets + (1 - share) * targets[order]
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(crops)
+        return F.cross_entropy(logits.float(), targets)
+
+    def validate(module: nn.Module) -> dict[str, float]:
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = torch.cat([module(piece).float() + module(piece.flip(-1)).float() for piece in held_crops.split(256)])
+        return recall_figures(logits.argmax(1), held_labels, len(LABELS))
+
+    figures = fit("face", model, schedule, loss_of, validate, paths.run)
+    return model, figures
