@@ -1,0 +1,110 @@
+"""Config: one tree behind ROS parameters, YAML and the command line."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from ros2_emollama.config import (
+    Config,
+    ConfigError,
+    ModelConfig,
+    ReasonerConfig,
+    WindowConfig,
+    add_arguments,
+    fields,
+    flatten,
+    from_arguments,
+    from_flat,
+    load_yaml,
+    to_yaml,
+)
+
+
+def test_every_default_follows_its_own_rule_and_has_help() -> None:
+    for field in fields():
+        field.check(field.default)
+        assert field.help and type(field.default) is field.type
+
+
+def test_flat_names_lead_back_to_the_same_tree() -> None:
+    config = Config(model=ModelConfig(threads=3), reasoner=ReasonerConfig(period_seconds=0.0), autostart=False)
+    assert flatten(config)["model.threads"] == 3
+    assert from_flat(flatten(config)) == config != Config()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"reasoner.max_tokens": 0}, r"reasoner.max_tokens must be in \[1, 1024\], got 0"),
+        ({"reasoner.max_tokens": 80.0}, "must be of type int, got 80.0"),
+        ({"model.threads": True}, "must be of type int, got True"),
+        ({"autostart": 1}, "must be of type bool, got 1"),
+        ({"reasoner.period_seconds": 10}, "must be of type float, got 10; write 10.0"),
+        ({"labels.margin": float("nan")}, r"labels.margin must be in \[0, 1\], got nan"),
+        ({"reasoner.period_seconds": float("inf")}, "must be in"),
+        ({"image.transport": "compresed"}, "one of raw, compressed, got 'compresed'; did you mean 'compressed'"),
+        ({"model.path": ""}, "model.path must not be empty"),
+    ],
+)
+def test_bad_values_die_at_birth(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        from_flat(values)
+
+
+def test_a_section_made_directly_names_itself_in_the_error() -> None:
+    with pytest.raises(ValueError, match="window.hop_ticks must be in"):
+        WindowConfig(hop_ticks=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("reasoner.max_token", "reasoner.max_tokens"), ("max_tokens", "reasoner.max_tokens"), ("windows.hop_ticks", "window.hop_ticks")],
+)
+def test_unknown_names_get_did_you_mean(name: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=f"unknown parameter '{name}'; did you mean '{meant}'"):
+        from_flat({name: 1})
+
+
+def test_yaml_made_from_the_tree_reads_back(tmp_path: Path) -> None:
+    config = Config(model=ModelConfig(path="~/my models/v2: big"), window=WindowConfig(patience_seconds=1.0))
+    path = tmp_path / "p.yaml"
+    path.write_text(to_yaml(config))
+    assert load_yaml(path) == config
+    assert all(f"# {field.help}" in path.read_text() for field in fields())
+
+
+def test_yaml_of_a_node_overrides_the_wildcard_and_leaves_other_nodes_alone(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(
+        "/robot/perception: {ros__parameters: {model: {threads: 2}}}\n"
+        "/**: {ros__parameters: {use_sim_time: true, model.threads: 4, window: {hop_ticks: 2}}}\n"
+        "player: {ros__parameters: {clip: a.mp4}}\n"
+    )
+    assert load_yaml(path) == Config(model=ModelConfig(threads=2), window=WindowConfig(hop_ticks=2))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("perception: {ros__parameters: {model: {thread: 2}}}", "p.yaml: unknown parameter 'model.thread'; did you mean 'model.threads'"),
+        ("perception: {model: {threads: 2}}", "no ros__parameters"),
+        ("other: {ros__parameters: {}}", "no section for 'perception'"),
+        ("[1, 2]", "holds no sections"),
+        ("a: [", "cannot read parameters"),
+    ],
+)
+def test_a_bad_params_file_is_refused_by_name(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_yaml(path)
+
+
+def test_the_command_line_takes_the_same_names() -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, ("model", "reasoner"))
+    given = parser.parse_args(["--model.threads", "2", "--reasoner.period_seconds", "3", "--reasoner.enabled", "false"])
+    assert from_arguments(given) == Config(model=ModelConfig(threads=2), reasoner=ReasonerConfig(period_seconds=3.0, enabled=False))
+    assert "--window.hop_ticks" not in parser.format_help()
+    assert "tokens, in [1, 1024]" in " ".join(parser.format_help().split())
