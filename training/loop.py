@@ -96,7 +96,7 @@ def fit(
         optimizer.zero_grad(set_to_none=True)
         average.update(module, step)
         smooth = float(loss) if step == start else 0.98 * smooth + 0.02 * float(loss)
-        bar.set_postfix(loss=f"{smooth:.3f}")
+        bar.set_postfix(loss=f"{smooth:.3f}", refresh=False)
         done = step + 1
         if done % schedule.validate_every == 0 or done == schedule.steps:
             figures = _validated(module, average, validate)

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from .presets import AudioPreset
 
 
+SPEECH_TOKENS = 4  # speech is present when a quarter second of the window is surely speech
+
+
 def _unit(inputs: int, outputs: int, stride: tuple[int, int]) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
@@ -55,7 +58,7 @@ class AudioStream(nn.Module):
     def forward(self, logmel: Tensor) -> tuple[Tensor, Tensor]:
         """logmel (B, mels, columns) -> tokens (B, 64, D), speech (B,) probability that somebody speaks in the window."""
         tokens, speech = self.tokens_and_speech_logits(logmel)
-        return tokens, torch.sigmoid(speech.amax(dim=1))
+        return tokens, torch.sigmoid(speech).topk(SPEECH_TOKENS, dim=1).values.mean(dim=1)
 
     def tokens_and_speech_logits(self, logmel: Tensor) -> tuple[Tensor, Tensor]:
         """As forward, but speech (B, 64) logits, one a token, for training."""

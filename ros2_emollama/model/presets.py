@@ -85,7 +85,7 @@ class LlamaPreset:
     """LLaMA architecture; a published checkpoint's own config.json wins over this."""
 
     hidden: int = 256
-    layers: int = 5
+    layers: int = 4
     heads: int = 8
     kv_heads: int = 8
     intermediate: int = 768

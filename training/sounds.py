@@ -1,0 +1,137 @@
+"""Four seconds of sound as a microphone hears them: a voice, or none, in a room, through some microphone.
+
+A voice keeps its own level relation inside the clip; the level of the whole window is random, because microphones' gains are.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ros2_emollama.model.presets import AudioPreset
+
+Samples = npt.NDArray[np.float32]
+
+
+class Sound(NamedTuple):
+    """samples (S,) float32; active (tokens,) float32: 1 where somebody speaks."""
+
+    samples: Samples
+    active: npt.NDArray[np.float32]
+
+
+def coloured_noise(rng: np.random.Generator, count: int) -> Samples:
+    """Unit-deviation noise with a random slope between white and brown, sometimes with a hum."""
+    spectrum = np.fft.rfft(rng.standard_normal(count).astype(np.float32))
+    frequency = np.maximum(np.arange(spectrum.size), 1.0)
+    noise = np.fft.irfft(spectrum * frequency ** -rng.uniform(0.0, 1.0), count).astype(np.float32)
+    noise /= noise.std() + 1e-9
+    if rng.random() < 0.2:
+        noise += rng.uniform(0.2, 2.0) * np.sin(2 * np.pi * rng.choice([50, 60, 100, 120]) * np.arange(count) / 16000).astype(np.float32)
+    return noise
+
+
+def not_speech(rng: np.random.Generator, count: int) -> Samples:
+    """Things that are no voice: steady or pulsing noise, tones and chords, clicks, or almost nothing."""
+    time = np.arange(count, dtype=np.float32) / 16000
+    kind = rng.integers(5)
+    if kind == 0:
+        return coloured_noise(rng, count)
+    if kind == 1:
+        rate, depth = rng.uniform(0.3, 9), rng.uniform(0.3, 1)
+        return (coloured_noise(rng, count) * (1 + depth * np.sin(2 * np.pi * rate * time + rng.uniform(0, 6)))).astype(np.float32)
+    if kind == 2:
+        return _notes(rng, time)
+    if kind == 3:
+        clicks = np.zeros(count, np.float32)
+        for start in rng.integers(0, count - 800, int(rng.integers(1, 14))):
+            length = int(rng.integers(40, 800))
+            clicks[start : start + length] += rng.standard_normal(length).astype(np.float32) * np.exp(-np.arange(length) / (length / 5)).astype(np.float32)
+        return clicks * 3 + 0.05 * coloured_noise(rng, count)
+    return 0.01 * coloured_noise(rng, count)
+
+
+def _notes(rng: np.random.Generator, time: Samples) -> Samples:
+    """A few held notes with overtones, in steps: music and machines, not speech."""
+    total = np.zeros_like(time)
+    step = max(1600, int(rng.uniform(0.1, 1.5) * 16000))
+    for start in range(0, time.size, step):
+        piece = time[start : start + step]
+        for _ in range(int(rng.integers(1, 4))):
+            pitch = 55 * 2 ** (rng.integers(0, 60) / 12)
+            fade = np.exp(-(piece - piece[0]) * rng.uniform(0, 6))
+            for overtone in range(1, int(rng.integers(2, 8))):
+                if pitch * overtone < 7500:
+                    total[start : start + step] += fade * np.sin(2 * np.pi * pitch * overtone * piece) / overtone
+    return (total / (total.std() + 1e-6)).astype(np.float32)
+
+
+def change_speed(voice: Samples, factor: float) -> Samples:
+    places = np.arange(0, voice.size - 1, factor)
+    return np.interp(places, np.arange(voice.size), voice).astype(np.float32)
+
+
+def reverberate(samples: Samples, rng: np.random.Generator) -> Samples:
+    """A room drawn as decaying noise after a direct sound."""
+    decay = rng.uniform(0.05, 0.5)
+    tail = rng.standard_normal(int(decay * 16000)).astype(np.float32)
+    tail *= np.exp(-6.9 * np.arange(tail.size) / tail.size).astype(np.float32) * rng.uniform(0.02, 0.15)
+    tail[0] = 1.0
+    size = samples.size + tail.size
+    return np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(tail, size), size)[: samples.size].astype(np.float32)
+
+
+def band_limit(samples: Samples, rng: np.random.Generator) -> Samples:
+    spectrum = np.fft.rfft(samples)
+    hertz = np.fft.rfftfreq(samples.size, 1 / 16000)
+    low, high = rng.uniform(20, 350), rng.uniform(2800, 8000)
+    keep = 1 / (1 + (low / np.maximum(hertz, 1)) ** 4) / (1 + (hertz / high) ** 8)
+    return np.fft.irfft(spectrum * keep, samples.size).astype(np.float32)
+
+
+def activity(clean: Samples, tokens: int) -> npt.NDArray[np.float32]:
+    """1 for each token in which the clean voice is within 30 dB of its loudest."""
+    power = np.square(clean).reshape(tokens, -1).mean(axis=1)
+    return (power > max(power.max() * 1e-3, 1e-9)).astype(np.float32)
+
+
+def place_voice(voice: Samples, count: int, rng: np.random.Generator, cut: bool = True) -> Samples:
+    """The voice somewhere in a silent window; `cut` lets it begin before or end after the window."""
+    window = np.zeros(count, np.float32)
+    slack = count - voice.size
+    reach = voice.size // 3 if cut and rng.random() < 0.4 else 0
+    low, high = min(0, slack) - reach, max(0, slack) + reach
+    start = int(rng.integers(low, high + 1))
+    first, last = max(0, start), min(count, start + voice.size)
+    window[first:last] = voice[first - start : last - start]
+    return window
+
+
+def heard(voice: Samples | None, preset: AudioPreset, window_seconds: float, rng: np.random.Generator) -> Sound:
+    """One window with that voice in it, or with something that is no voice when it is None."""
+    count = round(window_seconds * preset.sample_rate_hz)
+    if voice is None:
+        level = 10 ** (rng.uniform(-75, -12) / 20)
+        sound = not_speech(rng, count)
+        sound = level * sound / (np.abs(sound).max() + 1e-9) * rng.uniform(0.5, 4)
+        return Sound(sound.clip(-1, 1).astype(np.float32), np.zeros(preset.tokens, np.float32))
+    clean = place_voice(change_speed(voice, rng.uniform(0.9, 1.1)), count, rng)
+    active = activity(clean, preset.tokens)
+    sound = reverberate(clean, rng) if rng.random() < 0.3 else clean
+    sound = band_limit(sound, rng) if rng.random() < 0.3 else sound
+    loudest = np.sqrt(np.square(sound).reshape(preset.tokens, -1).mean(axis=1).max()) + 1e-6
+    noise = not_speech(rng, count) if rng.random() < 0.1 else coloured_noise(rng, count)
+    snr = rng.uniform(8, 55) if rng.random() < 0.8 else rng.uniform(0, 12)
+    sound = sound / loudest + noise / (noise.std() + 1e-6) * 10 ** (-snr / 20)
+    return Sound((sound * 10 ** (rng.uniform(-38, -10) / 20)).clip(-1, 1).astype(np.float32), active)
+
+
+def plain(voice: Samples, preset: AudioPreset, window_seconds: float) -> Samples:
+    """A voice as the evaluation places it: at the end of a silent window, its last four seconds if it is longer."""
+    count = round(window_seconds * preset.sample_rate_hz)
+    window = np.zeros(count, np.float32)
+    kept = voice[-count:]
+    window[count - kept.size :] = kept
+    return window
