@@ -18,7 +18,7 @@ from .data import Faces
 from .loop import Schedule, fit, recall_figures
 from .paths import Paths
 
-FACE_SCHEDULE = Schedule(steps=3200, batch=128, learning_rate=4e-3, weight_decay=0.03, validate_every=400)
+FACE_SCHEDULE = Schedule(steps=2400, batch=128, learning_rate=4e-3, weight_decay=0.03, validate_every=400)
 SMOOTHING = 0.1
 
 

@@ -62,6 +62,19 @@ class EmotionNetwork(nn.Module):
         audio_tokens  (B, 64, D)
         audio_mask    (B, 64)       1 where there was sound
         """
+        streams = self.streams(frame_tokens, frame_mask, scene_tokens, scene_cls, audio_tokens, audio_mask)
+        return Fused(self.label_head(streams["fusion"]), streams["fusion"], self.prefix(streams))
+
+    def streams(
+        self,
+        frame_tokens: Tensor,
+        frame_mask: Tensor,
+        scene_tokens: Tensor,
+        scene_cls: Tensor,
+        audio_tokens: Tensor,
+        audio_mask: Tensor,
+    ) -> dict[str, Tensor]:
+        """Masked streams and their fusion by name; arguments as in `fuse`."""
         per_frame = self.preset.vision.tokens_per_frame
         batch = frame_mask.shape[0]
         seen = frame_mask.unsqueeze(-1).expand(-1, -1, per_frame).reshape(batch, -1, 1)
@@ -70,10 +83,13 @@ class EmotionNetwork(nn.Module):
         any_frame = frame_mask.amax(dim=1, keepdim=True)
         scene = scene_cls * any_frame
         fused = self.conv_pro_module(audio, scene.unsqueeze(1).expand(-1, audio.shape[1], -1), frames)
-        streams = {"fusion": fused, "scene": scene_tokens * any_frame.unsqueeze(-1), "frames": frames, "audio": audio}
+        return {"fusion": fused, "scene": scene_tokens * any_frame.unsqueeze(-1), "frames": frames, "audio": audio}
+
+    def prefix(self, streams: dict[str, Tensor]) -> Tensor:
+        """(B, P, hidden): each stream pooled to its share of the prefix and projected."""
         counts = self.preset.prefix
         pieces = [self.projections[name](pool_tokens(stream, getattr(counts, name))) for name, stream in streams.items()]
-        return Fused(self.label_head(fused), fused, torch.cat(pieces, dim=1))
+        return torch.cat(pieces, dim=1)
 
     def graph(self, name: str) -> nn.Module:
         """The part of the network that is the graph `name` (see graphs.py), with its inputs in order. KeyError if there is none."""

@@ -89,7 +89,7 @@ class LlamaPreset:
     heads: int = 8
     kv_heads: int = 8
     intermediate: int = 768
-    vocab: int = 1024
+    vocab: int = 640
     context: int = 512
     rope_theta: float = 10000.0
     rms_norm_eps: float = 1e-5

@@ -170,6 +170,9 @@ class VisionStreams(nn.Module):
 
     def encode_scene(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """pixels (B, C, C, 3) uint8 -> tokens (B, P, D), cls (B, D)."""
-        trunk = self.locate(luminance(pixels)).trunk
+        return self.scene_of(self.locate(luminance(pixels)).trunk)
+
+    def scene_of(self, trunk: Tensor) -> tuple[Tensor, Tensor]:
+        """trunk (B, C, G, G) of the Locator -> tokens (B, P, D), cls (B, D)."""
         pooled = F.avg_pool2d(trunk, trunk.shape[-1] // self.preset.scene_grid)
         return self.scene_project(pooled.flatten(2).transpose(1, 2)), self.scene_cls(trunk.mean(dim=(2, 3)))

@@ -1,0 +1,83 @@
+"""The exact prompt of nano, and what a transcript may bring into it.
+
+    <s> You see and hear a person through a robot's camera and microphone.     constant: its KV is kept for good
+    [prefix: the window's tokens]
+    (They said: "…")                                                           only where there is a transcript
+    [task] question                                                            emotion, face, voice or reason
+Training and run time both call `build_prompt`, so they cannot disagree. A transcript is hostile: control characters and anything that
+looks like one of our marks is taken out, its length is capped, and it is quoted.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+PAD, BOS, EOS, UNK = "<pad>", "<s>", "</s>", "<unk>"
+SPECIAL_TOKENS = (PAD, BOS, EOS, UNK)
+CONSTANT = "You see and hear a person through a robot's camera and microphone."
+QUESTIONS = {
+    "emotion": "[emotion] Which emotion is it?",
+    "face": "[face] What is seen?",
+    "voice": "[voice] What is heard?",
+    "reason": "[reason] The emotion is {label}. Why?",
+}
+TRANSCRIPT_CHARACTERS = 160
+QUESTION_CHARACTERS = 160
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Token ids around the prefix. `before_prefix` is the same for every prompt."""
+
+    before_prefix: tuple[int, ...]
+    after_prefix: tuple[int, ...]
+
+
+def clean_text(text: str, limit: int) -> str:
+    """One line of plain text: no control or formatting characters, no marks of ours, single spaces, at most `limit` characters."""
+    plain = "".join(" " if unicodedata.category(c).startswith("C") or c.isspace() else c for c in unicodedata.normalize("NFKC", text))
+    without_marks = re.sub(r"[<>\[\]{}|\"]", " ", plain)
+    return re.sub(r" +", " ", without_marks).strip()[:limit].rstrip()
+
+
+def build_prompt(tokenizer: Tokenizer, task: str, label: str = "", transcript: str = "", question: str = "") -> Prompt:
+    """Ids of one prompt. KeyError for an unknown task.
+
+    label       named in the `reason` task
+    transcript  what the person said; empty for none
+    question    asked instead of the task's own question, after its mark; empty for none
+    """
+    asked = QUESTIONS[task].format(label=label)
+    own = clean_text(question, QUESTION_CHARACTERS)
+    if own:
+        asked = f"{asked.split(']')[0]}] The emotion is {label}. {own}" if label else f"{asked.split(']')[0]}] {own}"
+    said = clean_text(transcript, TRANSCRIPT_CHARACTERS)
+    after = (f' They said: "{said}".' if said else "") + f" {asked}"
+    return Prompt((tokenizer.token_to_id(BOS), *_ids(tokenizer, CONSTANT)), tuple(_ids(tokenizer, after)))
+
+
+def _ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Ids of plain text; a special token spelled out in it is refused by construction (see clean_text) and never parsed."""
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
+    return ids
+
+
+def train_tokenizer(texts: Iterable[str], vocab: int) -> Tokenizer:
+    """Byte-level BPE of `vocab` entries whose first four are PAD, BOS, EOS and UNK; any text can be encoded and decoded exactly."""
+    tokenizer = Tokenizer(models.BPE(unk_token=UNK))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    prompts = [CONSTANT, *(question.format(label="happy") for question in QUESTIONS.values()), ' They said: "hello".']
+    tokenizer.train_from_iterator([*prompts, *texts], trainer)
+    return tokenizer

@@ -1,0 +1,185 @@
+"""Stages `describe` and `cognition`: the language model learns to say what the tokens hold, then why a label was given.
+
+Only the projections and the language model move; the encoders and the fusion stay as perception left them. The prompt is the run time's own
+(reasoner/prompt.py). The loss is on the answer alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from ros2_emollama.model.network import EmotionNetwork
+from ros2_emollama.model.presets import LABELS, LlamaPreset
+from ros2_emollama.reasoner.prompt import build_prompt, train_tokenizer
+
+from .cues import Cues, describe_face, describe_voice, explain
+from .loop import Schedule, fit
+from .paths import Paths
+from .perception import window_makers
+from .windows_of import KINDS, Batch, WindowMaker
+
+DESCRIBE_SCHEDULE = Schedule(steps=200, batch=32, learning_rate=2e-3, weight_decay=0.05, validate_every=200)
+COGNITION_SCHEDULE = Schedule(steps=750, batch=32, learning_rate=2e-3, weight_decay=0.05, validate_every=250)
+DESCRIBE_TASKS = {"emotion": 0.3, "face": 0.35, "voice": 0.35}
+COGNITION_TASKS = {"emotion": 0.1, "face": 0.1, "voice": 0.1, "reason": 0.7}
+OTHER_LABEL_SHARE = 0.15
+"""How often the prompt names another label than the true one, so that the text follows the state even where the state is wrong."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """before, after: token ids around the prefix; answer: ids with the end token."""
+
+    before: list[int]
+    after: list[int]
+    answer: list[int]
+
+
+def make_llama(preset: LlamaPreset) -> LlamaForCausalLM:
+    """A LLaMA of the preset's shape with random weights."""
+    config = LlamaConfig(
+        hidden_size=preset.hidden,
+        num_hidden_layers=preset.layers,
+        num_attention_heads=preset.heads,
+        num_key_value_heads=preset.kv_heads,
+        intermediate_size=preset.intermediate,
+        vocab_size=preset.vocab,
+        max_position_embeddings=preset.context,
+        rope_theta=preset.rope_theta,
+        rms_norm_eps=preset.rms_norm_eps,
+        tie_word_embeddings=False,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+    )
+    return LlamaForCausalLM(config)
+
+
+class Speaker(nn.Module):
+    """Projections and language model: what these stages train."""
+
+    def __init__(self, network: EmotionNetwork, llama: LlamaForCausalLM) -> None:
+        super().__init__()
+        self.projections, self.llama = network.projections, llama
+
+
+def corpus(rng: np.random.Generator, count: int) -> list[str]:
+    """Sentences of the grammar over drawn cues, for the tokenizer."""
+    texts = list(LABELS)
+    for _ in range(count):
+        cues = Cues(
+            face=bool(rng.random() < 0.8),
+            speech=bool(rng.random() < 0.8),
+            face_reading=str(rng.choice(LABELS)),
+            voice_reading=str(rng.choice(LABELS)),
+            face_size=str(rng.choice(["", "close", "far"])),
+            face_place=str(rng.choice(["", "left", "right"])),
+            pitch=str(rng.choice(["", "high", "low"])),
+            loudness=str(rng.choice(["", "loud", "quiet"])),
+            melody=str(rng.choice(["", "lively", "flat"])),
+            pace=str(rng.choice(["", "brief", "steady"])),
+        )
+        texts += [explain(cues, str(rng.choice(LABELS)), rng), describe_face(cues, rng), describe_voice(cues, rng)]
+    return texts
+
+
+def sample_of(tokenizer: Tokenizer, cues: Cues, target: Tensor, task: str, rng: np.random.Generator) -> Sample:
+    """One question and its answer."""
+    label = LABELS[int(target.argmax())]
+    if task == "reason" and rng.random() < OTHER_LABEL_SHARE:
+        label = str(rng.choice(LABELS))
+    answers = {
+        "emotion": lambda: label,
+        "face": lambda: describe_face(cues, rng),
+        "voice": lambda: describe_voice(cues, rng),
+        "reason": lambda: explain(cues, label, rng),
+    }
+    prompt = build_prompt(tokenizer, task, label=label if task == "reason" else "")
+    answer = tokenizer.encode(answers[task](), add_special_tokens=False).ids + [tokenizer.token_to_id("</s>")]
+    return Sample(list(prompt.before_prefix), list(prompt.after_prefix), answer)
+
+
+def answer_loss(network: EmotionNetwork, llama: LlamaForCausalLM, windows: Batch, samples: list[Sample]) -> tuple[Tensor, Tensor]:
+    """Mean cross-entropy over answer tokens, and the share of them that are predicted right."""
+    with torch.no_grad():
+        streams = network.streams(*windows.inputs())
+    prefix = network.prefix(streams)
+    embed = llama.get_input_embeddings()
+    rows, targets = [], []
+    for index, sample in enumerate(samples):
+        tail = torch.tensor(sample.after + sample.answer)
+        rows.append(torch.cat([embed(torch.tensor(sample.before)), prefix[index], embed(tail)]))
+        silent = len(sample.before) + prefix.shape[1] + len(sample.after)
+        targets.append(torch.cat([torch.full((silent,), -100), torch.tensor(sample.answer)]))
+    inputs = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    wanted = nn.utils.rnn.pad_sequence(targets, batch_first=True, padding_value=-100)
+    logits = llama(inputs_embeds=inputs, use_cache=False).logits[:, :-1].float()
+    wanted = wanted[:, 1:]
+    kept = wanted != -100
+    loss = F.cross_entropy(logits[kept], wanted[kept])
+    return loss, (logits[kept].argmax(-1) == wanted[kept]).float().mean()
+
+
+def train_language(network: EmotionNetwork, llama: LlamaForCausalLM, tokenizer: Tokenizer, paths: Paths) -> dict[str, float]:
+    """Both stages in place; figures of the second on val people."""
+    makers = window_makers(network, paths)
+    figures = _stage("describe", network, llama, tokenizer, makers, DESCRIBE_TASKS, DESCRIBE_SCHEDULE, paths)
+    figures = _stage("cognition", network, llama, tokenizer, makers, COGNITION_TASKS, COGNITION_SCHEDULE, paths)
+    return figures
+
+
+def _stage(
+    name: str,
+    network: EmotionNetwork,
+    llama: LlamaForCausalLM,
+    tokenizer: Tokenizer,
+    makers: tuple[WindowMaker, WindowMaker],
+    tasks: Mapping[str, float],
+    schedule: Schedule,
+    paths: Paths,
+) -> dict[str, float]:
+    train, held = makers
+    speaker = Speaker(network, llama)
+
+    def draw(maker: WindowMaker, rng: np.random.Generator, size: int) -> tuple[Batch, list[Sample]]:
+        windows = maker.batch(rng, size, KINDS)
+        names = rng.choice(list(tasks), size, p=list(tasks.values()))
+        samples = [
+            sample_of(tokenizer, cues, target, str(task), rng)
+            for cues, target, task in zip(windows.cues, windows.targets, names, strict=True)
+        ]
+        return windows, samples
+
+    held_batches = [draw(held, np.random.default_rng((9, i)), 64) for i in range(3)]
+
+    def loss_of(rng: np.random.Generator, batch: int) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return answer_loss(network, llama, *draw(train, rng, batch))[0]
+
+    def validate(_: nn.Module) -> dict[str, float]:
+        figures = [answer_loss(network, llama, *batch) for batch in held_batches]
+        return {"answer_loss": float(np.mean([f[0] for f in figures])), "token_accuracy": float(np.mean([f[1] for f in figures]))}
+
+    network.eval()
+    return fit(name, speaker, schedule, loss_of, validate, paths.run)
+
+
+def make_tokenizer(preset: LlamaPreset, paths: Paths) -> Tokenizer:
+    """The run's tokenizer, made once from the grammar's own sentences."""
+    path = paths.run / "tokenizer.json"
+    if not path.is_file():
+        train_tokenizer(corpus(np.random.default_rng(2), 3000), preset.vocab).save(str(path))
+    return Tokenizer.from_file(str(path))
+
+
+def write_run_facts(paths: Paths, figures: Mapping[str, object]) -> None:
+    (paths.run / "metrics.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")

@@ -1,0 +1,80 @@
+"""Stage `perception`: Conv-Attention and the label head learn to read a window from the frozen encoders' tokens."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ros2_emollama.model.network import EmotionNetwork
+
+from .bank import face_bank, scene_bank, voice_bank
+from .cues import VoiceMeasures, VoiceNorm
+from .loop import Schedule, fit, recall_figures
+from .paths import Paths
+from .windows_of import WindowMaker
+
+PERCEPTION_SCHEDULE = Schedule(steps=700, batch=96, learning_rate=1.5e-3, weight_decay=0.05, validate_every=350)
+
+
+def window_makers(network: EmotionNetwork, paths: Paths) -> tuple[WindowMaker, WindowMaker]:
+    """Makers of train and of val windows; the banks are made where they do not stand yet."""
+    train_voices = voice_bank(network, paths, "train", hearings=4, silent=1500)
+    norm = VoiceNorm.of([VoiceMeasures(*map(float, row)) for row in train_voices.measures])
+    train = WindowMaker(face_bank(network, paths, "train", 1600, 4), train_voices, scene_bank(network, paths, "train", 2560), norm)
+    held_voices = voice_bank(network, paths, "val", hearings=1, silent=150)
+    held = WindowMaker(face_bank(network, paths, "val", 400, 2), held_voices, scene_bank(network, paths, "val", 512), norm)
+    return train, held
+
+
+class FusionPart(nn.Module):
+    """What this stage trains of the network."""
+
+    def __init__(self, network: EmotionNetwork) -> None:
+        super().__init__()
+        self.conv_pro_module, self.label_head = network.conv_pro_module, network.label_head
+
+
+def train_perception(network: EmotionNetwork, paths: Paths, schedule: Schedule = PERCEPTION_SCHEDULE) -> dict[str, float]:
+    """Fit in place; figures by kind of window on val people."""
+    train, held = window_makers(network, paths)
+    network.eval()
+    part = FusionPart(network)
+    held_rng = np.random.default_rng(3)
+    held_batches = {kind: held.batch(held_rng, 300, {kind: 1.0}) for kind in ("both", "face", "voice", "change", "nobody")}
+
+    def loss_of(rng: np.random.Generator, batch: int) -> Tensor:
+        windows = train.batch(rng, batch)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = network.fuse(*windows.inputs()).logits
+        targets = 0.95 * windows.targets + 0.05 / windows.targets.shape[1]
+        return F.cross_entropy(logits.float(), targets)
+
+    def validate(_: nn.Module) -> dict[str, float]:
+        figures = {}
+        for kind, windows in held_batches.items():
+            logits = network.fuse(*windows.inputs()).logits
+            if kind == "nobody":
+                emotion = torch.softmax(logits, 1)[:, 1:].amax(1)
+                figures["nobody_claims"] = float((emotion >= 0.5).float().mean())
+            else:
+                figures[f"uar_{kind}"] = recall_figures(logits.argmax(1), windows.targets.argmax(1), 7)["uar"]
+        return figures
+
+    figures = fit("perception", part, schedule, loss_of, validate, paths.run)
+    return {**figures, **calibrate(network, held_batches)}
+
+
+def calibrate(network: EmotionNetwork, batches: dict[str, object]) -> dict[str, float]:
+    """One temperature for the label head, by the least negative log likelihood over windows with somebody."""
+    chosen = [batch for kind, batch in batches.items() if kind in ("both", "face", "voice")]
+    with torch.inference_mode():
+        network.label_head.temperature.fill_(1.0)
+        logits = torch.cat([network.fuse(*batch.inputs()).logits for batch in chosen])  # type: ignore[attr-defined]
+        truth = torch.cat([batch.targets.argmax(1) for batch in chosen])  # type: ignore[attr-defined]
+        candidates = np.exp(np.linspace(np.log(0.5), np.log(4.0), 60))
+        losses = [float(F.cross_entropy(logits / float(t), truth)) for t in candidates]
+        best = int(np.argmin(losses))
+        network.label_head.temperature.fill_(float(candidates[best]))
+    return {"temperature": float(candidates[best]), "nll_before": float(F.cross_entropy(logits, truth)), "nll": losses[best]}

@@ -1,0 +1,128 @@
+"""Windows put together from the banks: who is seen, who is heard, and what the label then is.
+
+No set holds face and voice of one person, so a face and a voice of the same label are paired across people.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ros2_emollama.model.presets import LABELS
+
+from .bank import FaceBank, SceneBank, VoiceBank
+from .cues import Cues, VoiceMeasures, VoiceNorm, face_words, voice_words
+
+FRAMES = 16
+NOBODY_PRIOR = np.array([0.46, 0.09, 0.09, 0.09, 0.09, 0.09, 0.09], np.float32)
+KINDS = {"both": 0.32, "face": 0.26, "voice": 0.2, "change": 0.1, "nobody": 0.12}
+"""How often a window holds a face and a voice, one of them, a face that changes, or nobody at all."""
+
+
+@dataclass
+class Batch:
+    """Inputs of `EmotionNetwork.fuse` and what is true of each window. targets (B, 7) probabilities."""
+
+    frame_tokens: Tensor
+    frame_mask: Tensor
+    scene_tokens: Tensor
+    scene_cls: Tensor
+    audio_tokens: Tensor
+    audio_mask: Tensor
+    targets: Tensor
+    cues: list[Cues]
+
+    def inputs(self) -> tuple[Tensor, ...]:
+        return tuple(getattr(self, item.name) for item in fields(self)[:6])
+
+
+class WindowMaker:
+    """Draws windows. Everything random comes from the generator that is passed in."""
+
+    def __init__(self, faces: FaceBank, voices: VoiceBank, scenes: SceneBank, norm: VoiceNorm) -> None:
+        self.faces, self.voices, self.scenes, self.norm = faces, voices, scenes, norm
+        self._faces_of = [np.flatnonzero(faces.labels == label) for label in range(len(LABELS))]
+        self._voices_of = [np.flatnonzero(voices.labels == label) for label in range(len(LABELS))]
+        self._silent = np.flatnonzero(voices.labels < 0)
+        sure = scenes.face[:, 0] > 0.5
+        self._with = np.flatnonzero(scenes.somebody & sure)
+        self._without = np.flatnonzero(~scenes.somebody & ~sure)
+
+    def batch(self, rng: np.random.Generator, size: int, kinds: dict[str, float] = KINDS) -> Batch:
+        names = list(kinds)
+        rows = [self._window(rng, str(rng.choice(names, p=list(kinds.values())))) for _ in range(size)]
+        stacked = [torch.from_numpy(np.stack([row[i] for row in rows])) for i in range(7)]
+        return Batch(*stacked, cues=[row[7] for row in rows])
+
+    def _window(self, rng: np.random.Generator, kind: str) -> tuple[npt.NDArray[np.float32], ...]:
+        label = int(rng.integers(len(LABELS)))
+        face = kind in ("both", "face", "change")
+        scene = int(rng.choice(self._with if face else self._without))
+        tokens, mask, target = self._frames(rng, label, scene, kind)
+        if kind in ("both", "voice") or (kind == "change" and rng.random() < 0.3):
+            voice = int(rng.choice(self._voices_of[int(target.argmax())]))
+        else:
+            voice = int(rng.choice(self._silent))
+        audio_mask = self.voices.mask[voice].copy()
+        speech = bool(self.voices.labels[voice] >= 0)
+        if not speech and rng.random() < 0.5:
+            audio_mask[:] = 0.0  # no microphone at all
+        if kind == "voice" and rng.random() < 0.5:
+            mask[:] = 0.0  # no camera at all
+        if not face and not speech:
+            target = NOBODY_PRIOR
+        cues = self._cues(face, speech, scene, voice, target)
+        seen = float(mask.max())
+        return (
+            tokens * np.repeat(mask, tokens.shape[0] // FRAMES)[:, None],
+            mask,
+            self.scenes.tokens[scene].astype(np.float32) * seen,
+            self.scenes.cls[scene].astype(np.float32) * seen,
+            self.voices.tokens[voice].astype(np.float32) * audio_mask[:, None],
+            audio_mask,
+            target,
+            cues,  # type: ignore[return-value]
+        )
+
+    def _frames(
+        self, rng: np.random.Generator, label: int, scene: int, kind: str
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Tokens (64, D), mask (16,), target (7,)."""
+        mask = np.ones(FRAMES, np.float32)
+        if rng.random() < 0.3:
+            mask[: int(rng.integers(1, FRAMES))] = 0.0  # the camera has just begun
+        elif rng.random() < 0.2:
+            mask[rng.random(FRAMES) < 0.2] = 0.0  # frames lost on the way
+            mask[-1] = 1.0
+        looks = self.faces.tokens.shape[1]
+        first = int(rng.choice(self._faces_of[label]))
+        chosen = np.full(FRAMES, first)
+        target = np.eye(len(LABELS), dtype=np.float32)[label]
+        if kind == "change":
+            after = int(rng.integers(len(LABELS)))
+            place = int(rng.integers(2, FRAMES - 1))
+            chosen[place:] = int(rng.choice(self._faces_of[after]))
+            share = min(1.0, (FRAMES - place) / 4)  # a second is enough to become the label
+            target = (1 - share) * target + share * np.eye(len(LABELS), dtype=np.float32)[after]
+        still = rng.random() < 0.2
+        look = np.full(FRAMES, rng.integers(looks)) if still else rng.integers(0, looks, FRAMES)
+        tokens = self.faces.tokens[chosen, look].astype(np.float32)
+        if kind in ("voice", "nobody"):
+            presence = np.clip(self.scenes.face[scene, 0] + rng.normal(0, 0.05, FRAMES), 0, 0.5)
+        else:
+            presence = np.clip(self.scenes.face[scene, 0] + rng.normal(0, 0.1, FRAMES), 0.4, 1.0)
+        return (tokens * presence[:, None, None]).reshape(-1, tokens.shape[-1]).astype(np.float32), mask, target.astype(np.float32)
+
+    def _cues(self, face: bool, speech: bool, scene: int, voice: int, target: npt.NDArray[np.float32]) -> Cues:
+        reading = LABELS[int(target.argmax())]
+        words: dict[str, str] = {}
+        if face:
+            _, x, _, height = (float(value) for value in self.scenes.face[scene])
+            words |= {"face_reading": reading, **face_words((x, 0.5, height))}
+        if speech:
+            words |= {"voice_reading": reading, **voice_words(VoiceMeasures(*map(float, self.voices.measures[voice])), self.norm)}
+        return Cues(face=face, speech=speech, **words)
