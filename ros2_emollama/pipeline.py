@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -41,6 +42,15 @@ class _Stopwatch:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
+@dataclass(frozen=True)
+class _EncodedFrame:
+    """tokens (4, D), face (4,) of one frame."""
+
+    frame: Frame
+    tokens: Float32
+    face: Float32
+
+
 class Pipeline:
     """One model folder, running."""
 
@@ -51,7 +61,7 @@ class Pipeline:
         self._encoders = encoders
         self._reasoner = reasoner
         self._model_id = folder.model_id
-        self._frames: dict[tuple[int, int], tuple[Float32, Float32]] = {}  # (tick, stamp) -> tokens (4, D), face (4,)
+        self._ring: dict[int, _EncodedFrame] = {}  # by the frame object's identity, which the ring itself keeps alive
 
     @classmethod
     def load(cls, config: Config) -> Pipeline:
@@ -98,7 +108,7 @@ class Pipeline:
 
     def forget(self) -> None:
         """Drop the ring of frame tokens: the clock jumped, or the input changed. Results never depend on it, only speed does."""
-        self._frames.clear()
+        self._ring.clear()
 
     def perceive(self, window: Window) -> Percept:
         """Labels, presence and prefix of one window."""
@@ -147,31 +157,30 @@ class Pipeline:
 
     def _frame_stream(self, window: Window, watch: _Stopwatch) -> tuple[Float32, Float32, list[Float32]]:
         """Tokens (1, 16·4, D), mask (1, 16) and the faces of the frames that are there, oldest first."""
-        keys = [(entry.tick, entry.frame.stamp_ns) if entry else None for entry in window.frames]
-        fresh = [entry for entry, key in zip(window.frames, keys, strict=True) if entry and key not in self._frames]
-        self._encode_frames(fresh, watch)
-        self._frames = {key: value for key, value in self._frames.items() if key in keys}
+        present = {id(entry.frame): entry.frame for entry in window.frames if entry}
+        self._ring = {key: encoded for key, encoded in self._ring.items() if key in present}
+        self._encode_frames([frame for key, frame in present.items() if key not in self._ring], watch)
         vision = self.preset.vision
-        tokens = np.zeros((len(keys), vision.tokens_per_frame, vision.width), np.float32)
-        mask = np.zeros((1, len(keys)), np.float32)
+        tokens = np.zeros((len(window.frames), vision.tokens_per_frame, vision.width), np.float32)
+        mask = np.zeros((1, len(window.frames)), np.float32)
         faces: list[Float32] = []
-        for place, key in enumerate(keys):
-            if key is not None:
-                tokens[place], face = self._frames[key]
-                mask[0, place] = 1.0
-                faces.append(face)
+        for place, entry in enumerate(window.frames):
+            if entry is not None:
+                encoded = self._ring[id(entry.frame)]
+                tokens[place], mask[0, place] = encoded.tokens, 1.0
+                faces.append(encoded.face)
         return tokens.reshape(1, -1, vision.width), mask, faces
 
-    def _encode_frames(self, entries: list[GridFrame], watch: _Stopwatch) -> None:
-        if not entries:
+    def _encode_frames(self, frames: list[Frame], watch: _Stopwatch) -> None:
+        if not frames:
             return
         with watch.stage("resize"):
             side = self.preset.vision.canvas_pixels
-            pixels = np.stack([to_canvas(entry.frame.pixels, side) for entry in entries])
+            pixels = np.stack([to_canvas(frame.pixels, side) for frame in frames])
         with watch.stage("frames"):
             out = self._encoders.run("frame_encoder", {"pixels": pixels})
-        for entry, tokens, face in zip(entries, out["tokens"], out["face"], strict=True):
-            self._frames[entry.tick, entry.frame.stamp_ns] = (tokens, face)
+        for frame, tokens, face in zip(frames, out["tokens"], out["face"], strict=True):
+            self._ring[id(frame)] = _EncodedFrame(frame, tokens, face)
 
     def _scene_stream(self, window: Window, watch: _Stopwatch) -> dict[str, Float32]:
         present = [entry for entry in window.frames if entry]

@@ -6,7 +6,6 @@ Only the projections and the language model move; the encoders and the fusion st
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -181,5 +180,3 @@ def make_tokenizer(preset: LlamaPreset, paths: Paths) -> Tokenizer:
     return Tokenizer.from_file(str(path))
 
 
-def write_run_facts(paths: Paths, figures: Mapping[str, object]) -> None:
-    (paths.run / "metrics.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")

@@ -1,0 +1,113 @@
+"""python -m training prepare | fit | manifest | evaluate"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+
+def _paths(arguments: argparse.Namespace) -> object:
+    from .paths import Paths
+
+    return Paths(Path(arguments.data), Path(arguments.cache), Path(arguments.run))
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
+    from .data import prepare_faces, prepare_voices
+
+    cache = Path(arguments.cache)
+    cache.mkdir(parents=True, exist_ok=True)
+    for done, work, what in (("faces.json", prepare_faces, "faces"), ("voices.json", prepare_voices, "voices")):
+        if (cache / done).is_file():
+            print(f"{what}: {cache / done} stands; delete it to read the data again")
+        else:
+            print(f"{what}: {work(Path(arguments.data), cache)} kept")
+    return 0
+
+
+def _fit(arguments: argparse.Namespace) -> int:
+    import torch
+
+    from ros2_emollama.model.presets import find_preset
+
+    from .fit import STAGES, fit_stage
+
+    torch.set_num_threads(arguments.threads)
+    paths = _paths(arguments)
+    for stage in STAGES if arguments.stage == "all" else (arguments.stage,):
+        print(stage, json.dumps(fit_stage(stage, find_preset(arguments.recipe), paths)))  # type: ignore[arg-type]
+    return 0
+
+
+def _manifest(arguments: argparse.Namespace) -> int:
+    from .manifest import write_manifest
+
+    path, count = write_manifest(Path(arguments.data), arguments.set, arguments.split, Path(arguments.output), arguments.limit)
+    print(f"{path}: {count} rows")
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from .evaluate import evaluate, summary
+
+    report = evaluate(arguments.model, Path(arguments.manifest), strict=arguments.strict)
+    text = json.dumps(report, indent=1)
+    if arguments.output:
+        Path(arguments.output).write_text(text + "\n", encoding="utf-8")
+        print(summary(report))
+    else:
+        print(text)
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training", description="Fit and evaluate emollama's models.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    data = os.environ.get("DATA", "../shared/data")
+
+    prepare = commands.add_parser("prepare", help="read the data tars into one cache of arrays")
+    fit = commands.add_parser("fit", help="train; resumes by itself after a stop")
+    for command in (prepare, fit):
+        command.add_argument("--data", default=data, metavar="DIR", help="folder of the data tars (%(default)s; or environment DATA)")
+        command.add_argument("--cache", default="cache", metavar="DIR", help="folder of the decoded arrays (%(default)s)")
+    fit.add_argument("--recipe", default="nano", help="preset to train (%(default)s)")
+    fit.add_argument("--stage", default="all", choices=("face", "locate", "voice", "perception", "language", "all"))
+    fit.add_argument("--run", default="runs/nano", metavar="DIR", help="where weights, logs and states go (%(default)s)")
+    fit.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads (%(default)s)")
+    prepare.set_defaults(work=_prepare)
+    fit.set_defaults(work=_fit)
+
+    manifest = commands.add_parser("manifest", help="unpack one split of one data set into a folder with a CSV for evaluate")
+    manifest.add_argument("--data", default=data, metavar="DIR", help="folder of the data tars (%(default)s)")
+    manifest.add_argument("--set", required=True, help="a tar's name, such as face_fer2013 or speech_ravdess")
+    manifest.add_argument("--split", default="val")
+    manifest.add_argument("--limit", type=int, default=0, help="at most so many rows, drawn evenly (0: all)")
+    manifest.add_argument("--output", required=True, metavar="DIR")
+    manifest.set_defaults(work=_manifest)
+
+    evaluate = commands.add_parser("evaluate", help="score a model on a CSV of image, audio, video, label, speaker")
+    evaluate.add_argument("--model", default="nano", help="a model's name or folder (%(default)s)")
+    evaluate.add_argument("--manifest", required=True, metavar="FILE.csv")
+    evaluate.add_argument("--output", metavar="FILE.json", help="write the report there instead of printing it")
+    evaluate.add_argument("--strict", action="store_true", help="stop at the first row that cannot be used")
+    evaluate.set_defaults(work=_evaluate)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = build_parser().parse_args(argv)
+    try:
+        return int(arguments.work(arguments))
+    except (FileNotFoundError, KeyError, ValueError, RuntimeError) as error:
+        print(f"training: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("training: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
