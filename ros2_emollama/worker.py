@@ -129,6 +129,11 @@ class Worker:
         self._enqueue(percept, Trigger("request", percept.state.label))
         return True
 
+    def reconfigure(self, config: Config) -> None:
+        """Follow a parameter that changed while running; what triggers an explanation begins anew."""
+        self._config = config
+        self._triggers = ExplanationTriggers(config.labels, config.reasoner)
+
     def reset(self) -> None:
         """The clock jumped: forget what was held."""
         self._triggers.reset()

@@ -1,0 +1,44 @@
+"""Run one node until it is told to stop, and leave without a trace or a traceback."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+
+from ..config import ConfigError
+
+
+class Refused(Exception):
+    """The node cannot start; the text says why and what to do."""
+
+
+def run(make_node: Callable[[], Node], argv: Sequence[str] | None, finish: Callable[[Node], int] = lambda node: 0) -> int:
+    """Make the node, spin it, return its exit status: `finish(node)`, or 2 where it could not start.
+
+    One thread serves all callbacks: a multi-threaded executor doubles what a picture costs.
+    """
+    rclpy.init(args=None if argv is None else [sys.argv[0], *argv])
+    node: Node | None = None
+    status = 0
+    try:
+        node = make_node()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass  # the usual ends of a node
+    except (ConfigError, Refused) as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = 2
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # launch sends a second one while we leave
+        if node is not None:
+            status = status or finish(node)
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return status
