@@ -65,9 +65,9 @@ class ConfigField:
             raise ConfigError(f"{self.name} must be of type {self.type.__name__}, got {value!r}{cure}")
         if self.choices and value not in self.choices:
             raise ConfigError(f"{self.name} must be {self.rule}, got {value!r}{suggestion(str(value), self.choices)}")
-        if isinstance(value, (int, float)) and self.minimum is not None and self.maximum is not None:
-            if not self.minimum <= value <= self.maximum:  # also refuses NaN
-                raise ConfigError(f"{self.name} must be {self.rule}, got {value}")
+        bounded = isinstance(value, (int, float)) and self.minimum is not None and self.maximum is not None
+        if bounded and not self.minimum <= value <= self.maximum:  # type: ignore[operator]  # also refuses NaN
+            raise ConfigError(f"{self.name} must be {self.rule}, got {value!r}")
         if isinstance(value, str) and not value:
             raise ConfigError(f"{self.name} must not be empty")
 
@@ -209,7 +209,7 @@ def from_flat(values: Mapping[str, object], base: Config = Config()) -> Config:
 
 
 def suggestion(name: str, known: Collection[str]) -> str:
-    """"; did you mean …?" when something known is spelt almost like `name`, or is its last part; else empty."""
+    """Ending of an error, "; did you mean …?", when something known or its last part is spelt almost like `name`; else empty."""
     leaves = {entry.rpartition(".")[2]: entry for entry in sorted(known, reverse=True)}
     close = difflib.get_close_matches(name, sorted(known), n=1) or [
         leaves[leaf] for leaf in difflib.get_close_matches(name.rpartition(".")[2], sorted(leaves), n=1)

@@ -53,7 +53,7 @@ def test_bad_values_die_at_birth(values: dict[str, object], message: str) -> Non
 
 
 def test_a_section_made_directly_names_itself_in_the_error() -> None:
-    with pytest.raises(ValueError, match="window.hop_ticks must be in"):
+    with pytest.raises(ValueError, match=r"window\.hop_ticks must be in"):
         WindowConfig(hop_ticks=0)
 
 
