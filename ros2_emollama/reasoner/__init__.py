@@ -1,0 +1,5 @@
+"""Prefix and prompt → label scores and text, over a `LlamaSession`. No torch, no transformers."""
+
+from .decoder import Reasoner
+
+__all__ = ["Reasoner"]

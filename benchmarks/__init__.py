@@ -1,0 +1,1 @@
+"""What emollama costs, measured side by side in one run. python -m benchmarks --help."""

@@ -1,0 +1,140 @@
+"""A training run's folder → a model folder: four encoder graphs, the language model in 4 bits, a manifest.
+
+In:  RUN/{preset.json, network.safetensors, llama/ (Hugging Face form with tokenizer.json), metrics.json}
+Out: a folder that `emollama` runs; each graph is compared with torch before the manifest is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import shutil
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from safetensors.torch import load_file
+from tqdm import tqdm
+
+from ros2_emollama.model.folder import Manifest, write_manifest
+from ros2_emollama.model.graphs import GraphSpec, graph_specs
+from ros2_emollama.model.network import EmotionNetwork
+from ros2_emollama.model.presets import Preset, preset_from_dict
+
+from .quantize_llama import quantize_llama
+
+OPSET = 18
+TOLERANCE = 1e-3
+FREE_SIZE = 3  # frames in the example: more than one, so that the exporter does not take the free size for a constant
+
+
+class ExportError(RuntimeError):
+    """The export would not give the same results, or its input is incomplete; the message says what to do."""
+
+
+def example_inputs(spec: GraphSpec, rng: np.random.Generator, free: int = FREE_SIZE) -> list[torch.Tensor]:
+    """Random inputs of a graph, `free` for its free size."""
+    made = []
+    for tensor in spec.inputs:
+        shape = [free if isinstance(size, str) else size for size in tensor.shape]
+        if tensor.dtype == "uint8":
+            made.append(torch.from_numpy(rng.integers(0, 256, shape, dtype=np.uint8)))
+        else:
+            made.append(torch.from_numpy(rng.random(shape, dtype=np.float32)))
+    return made
+
+
+def export_graph(network: EmotionNetwork, spec: GraphSpec, path: Path) -> float:
+    """Write one graph; returns its largest difference from torch. ExportError when that is more than TOLERANCE."""
+    module, rng = network.graph(spec.name).eval(), np.random.default_rng(0)
+    inputs = example_inputs(spec, rng)
+    free = [{i: torch.export.Dim.DYNAMIC for i, size in enumerate(tensor.shape) if isinstance(size, str)} for tensor in spec.inputs]
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        program = torch.onnx.export(
+            module,
+            tuple(inputs),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[tensor.name for tensor in spec.inputs],
+            output_names=[tensor.name for tensor in spec.outputs],
+            dynamic_shapes=tuple(free) if any(free) else None,
+            verbose=False,
+        )
+    assert program is not None
+    program.save(str(path), external_data=False)
+    worst = max(graph_error(module, spec, path, example_inputs(spec, rng, size)) for size in (1, 5))
+    if worst > TOLERANCE:
+        raise ExportError(f"graph {spec.name} differs from torch by {worst:.2g}, more than {TOLERANCE}; try another torch or ONNX Runtime version")
+    return worst
+
+
+def graph_error(module: torch.nn.Module, spec: GraphSpec, path: Path, inputs: list[torch.Tensor]) -> float:
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    found = session.run(None, {tensor.name: value.numpy() for tensor, value in zip(spec.inputs, inputs, strict=True)})
+    with torch.inference_mode():
+        expected = module(*inputs)
+    return max(float(np.abs(f - e.numpy()).max()) for f, e in zip(found, expected, strict=True))
+
+
+def read_run(run: Path) -> tuple[Preset, EmotionNetwork]:
+    """Preset and network of a training run. ExportError naming what is missing."""
+    for name in ("preset.json", "network.safetensors", "llama/config.json", "llama/tokenizer.json"):
+        if not (run / name).is_file():
+            raise ExportError(f"{run} is no finished training run: {name} is missing; finish it: python -m training fit --run {run}")
+    preset = preset_from_dict(json.loads((run / "preset.json").read_text(encoding="utf-8")))
+    network = EmotionNetwork(preset).eval()
+    network.load_state_dict(load_file(run / "network.safetensors"))
+    return preset, network
+
+
+def export_run(run: Path, output: Path, *, block_size: int = 32, licence: str = "", keep_weights: bool = True) -> dict[str, float]:
+    """Write the model folder; returns the largest difference of each graph."""
+    preset, network = read_run(run)
+    output.mkdir(parents=True, exist_ok=True)
+    errors = {}
+    specs = graph_specs(preset)
+    for name, spec in tqdm(specs.items(), desc="graphs"):
+        errors[name] = export_graph(network, spec, output / f"{name}.onnx")
+    if keep_weights:
+        shutil.copyfile(run / "network.safetensors", output / "network.safetensors")
+    language, facts = quantize_llama(run / "llama", output, block_size=block_size, keep_weights=keep_weights)
+    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8")) if (run / "metrics.json").is_file() else {}
+    info = {"licence": licence, "language_bits_per_weight": facts["bits_per_weight"], "training": metrics}
+    graphs = {name: f"{name}.onnx" for name in specs}
+    write_manifest(output, Manifest(preset.name, preset, graphs, language, {}, info))
+    return errors
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m export.to_onnx", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--run", required=True, type=Path, metavar="DIR", help="folder of a finished training run")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="model folder to write")
+    parser.add_argument("--block-size", type=int, default=32, choices=(16, 32, 64, 128, 256), help="weights that share a 4-bit scale (%(default)s)")
+    parser.add_argument("--licence", default="", help="licence of the weights, for the manifest")
+    parser.add_argument("--without-weights", action="store_true", help="leave out the torch weights, which only comparison needs")
+    arguments = parser.parse_args(argv)
+    try:
+        errors = export_run(
+            arguments.run,
+            arguments.output,
+            block_size=arguments.block_size,
+            licence=arguments.licence,
+            keep_weights=not arguments.without_weights,
+        )
+    except (ExportError, ValueError, OSError) as error:
+        print(f"export: {error}", file=sys.stderr)
+        return 2
+    for name, error in errors.items():
+        print(f"{name}: largest difference from torch {error:.2g}")
+    print(f"wrote {arguments.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

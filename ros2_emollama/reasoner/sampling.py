@@ -1,0 +1,39 @@
+"""From logits to the next token. numpy only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..types import Float32
+
+REPEAT_WINDOW = 24
+REPEAT_PENALTY = 1.05  # the published demo's
+
+
+def log_softmax(logits: Float32) -> Float32:
+    """(V,) logits → (V,) log probabilities."""
+    shifted = logits - logits.max()
+    normalised: Float32 = shifted - np.log(np.exp(shifted).sum())
+    return normalised
+
+
+def penalise_repeats(logits: Float32, recent: Sequence[int]) -> Float32:
+    """Logits with those of recently said tokens lowered (CTRL, arXiv 1909.05858)."""
+    if not recent:
+        return logits
+    lowered = logits.copy()
+    places = np.unique(np.asarray(recent[-REPEAT_WINDOW:]))
+    lowered[places] = np.where(lowered[places] > 0, lowered[places] / REPEAT_PENALTY, lowered[places] * REPEAT_PENALTY)
+    return lowered
+
+
+def choose(logits: Float32, temperature: float, rng: np.random.Generator, top_p: float = 0.9) -> int:
+    """The likeliest token at temperature 0, else one drawn from the smallest set that holds `top_p` of the probability."""
+    if temperature <= 0:
+        return int(logits.argmax())
+    probabilities = np.exp(log_softmax(logits / temperature))
+    order = np.argsort(-probabilities)
+    kept = order[: int(np.searchsorted(np.cumsum(probabilities[order]), top_p)) + 1]
+    return int(rng.choice(kept, p=probabilities[kept] / probabilities[kept].sum()))

@@ -1,0 +1,146 @@
+"""ONNX Runtime: the encoders' graphs, and the 4-bit LLaMA with one KV buffer that past and present share.
+
+No torch. Threads never spin: on a robot the cores belong to others too.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+from safetensors.numpy import load_file
+
+from ..model.folder import ModelFolder, ModelFolderError
+from ..model.graphs import GraphSpec, graph_specs
+from ..types import Float32, Int64
+from .base import Tensors
+
+PREFERRED = ("CUDAExecutionProvider", "CPUExecutionProvider")
+
+
+def providers() -> list[str]:
+    """What this build offers of what we use, best first. What a session really got is in its `name`."""
+    available = ort.get_available_providers()
+    return [name for name in PREFERRED if name in available]
+
+
+def open_session(path: Path, threads: int) -> ort.InferenceSession:
+    """A session on one file. ModelFolderError when it cannot be loaded."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(str(path), options, providers=providers())
+    except Exception as error:  # onnxruntime's own exception classes share no base but Exception
+        raise ModelFolderError(f"{path} cannot be loaded by ONNX Runtime {ort.__version__}: {error}; export the model again") from error
+
+
+class OnnxEncoders:
+    """The encoder graphs of one folder."""
+
+    def __init__(self, folder: ModelFolder, threads: int = 1) -> None:
+        self._specs = graph_specs(folder.preset)
+        self._sessions = {name: open_session(folder.graph(name), threads) for name in self._specs}
+        self._outputs = {name: [output.name for output in session.get_outputs()] for name, session in self._sessions.items()}
+
+    @property
+    def name(self) -> str:
+        got = {session.get_providers()[0] for session in self._sessions.values()}
+        return "onnxruntime:" + "+".join(sorted(got))
+
+    def run(self, graph: str, inputs: Tensors) -> dict[str, Float32]:
+        """See `base.Encoders.run`."""
+        check_inputs(self._specs[graph], inputs)
+        outputs = self._sessions[graph].run(None, dict(inputs))
+        return dict(zip(self._outputs[graph], outputs, strict=True))
+
+
+def check_inputs(spec: GraphSpec, inputs: Tensors) -> None:
+    """ValueError naming graph, tensor, what was expected and what came."""
+    expected = {tensor.name: tensor for tensor in spec.inputs}
+    if set(inputs) != set(expected):
+        raise ValueError(f"graph {spec.name} takes {', '.join(sorted(expected))}, got {', '.join(sorted(inputs))}")
+    for name, array in inputs.items():
+        want = expected[name]
+        fits = len(array.shape) == len(want.shape) and all(isinstance(w, str) or w == g for w, g in zip(want.shape, array.shape, strict=True))
+        if not fits or str(array.dtype) != want.dtype:
+            raise ValueError(f"graph {spec.name}: {name} must be {want.shape} {want.dtype}, got {array.shape} {array.dtype}")
+
+
+class OnnxLlama:
+    """A LLaMA graph in the form of onnxruntime-genai's builder: inputs_embeds, attention_mask, past_key_values.* → logits, present.*.
+
+    Past and present of a layer are ONE buffer of `context` positions, which GroupQueryAttention fills in place; going back is forgetting a
+    number. Decoding binds each buffer once and changes only the two inputs whose shape grows.
+    """
+
+    def __init__(self, folder: ModelFolder, threads: int = 1) -> None:
+        preset = folder.preset.llama
+        self._session = open_session(folder.language("graph"), threads)
+        self._table = _embedding_table(folder.language("embeddings"), preset.hidden)
+        self._context, self._hidden = preset.context, preset.hidden
+        self._device = "cuda" if self._session.get_providers()[0] == "CUDAExecutionProvider" else "cpu"
+        self._position = 0
+        self._mask = np.ones((1, self._context), np.int64)
+        self._binding = self._session.io_binding()
+        self._buffers: list[Any] = []
+        self._logits_place = sum(item.name.startswith("past_key_values.") for item in self._session.get_inputs())  # bound after all caches
+        self._bind_cache((1, preset.kv_heads, preset.context, preset.hidden // preset.heads))
+
+    def _bind_cache(self, shape: tuple[int, int, int, int]) -> None:
+        for item in self._session.get_inputs():
+            if not item.name.startswith("past_key_values."):
+                continue
+            kind = np.float16 if "float16" in item.type else np.float32
+            buffer = ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, kind), self._device, 0)
+            self._buffers.append(buffer)
+            self._binding.bind_ortvalue_input(item.name, buffer)
+            self._binding.bind_ortvalue_output(item.name.replace("past_key_values", "present"), buffer)
+
+    @property
+    def name(self) -> str:
+        return "onnxruntime:" + self._session.get_providers()[0]
+
+    @property
+    def position(self) -> int:
+        return self._position
+
+    def embed(self, token_ids: Int64) -> Float32:
+        """See `base.LlamaSession.embed`. IndexError for an id outside the vocabulary."""
+        return self._table[token_ids].astype(np.float32, copy=False)
+
+    def extend(self, embeddings: Float32) -> Float32:
+        """See `base.LlamaSession.extend`."""
+        length = embeddings.shape[0]
+        if embeddings.shape[1:] != (self._hidden,) or length == 0:
+            raise ValueError(f"extend takes (T, {self._hidden}) embeddings, T at least 1, got {embeddings.shape}")
+        total = self._position + length
+        if total > self._context:
+            raise ValueError(f"the context holds {self._context} positions, {total} are asked for; shorten the transcript or reasoner.max_tokens")
+        self._binding.bind_cpu_input("inputs_embeds", np.ascontiguousarray(embeddings[None], np.float32))
+        self._binding.bind_cpu_input("attention_mask", self._mask[:, :total])
+        self._binding.bind_output("logits", "cpu")
+        self._session.run_with_iobinding(self._binding)
+        self._position = total
+        logits: Float32 = self._binding.get_outputs()[self._logits_place].numpy()
+        return logits[0, -1].astype(np.float32, copy=False)
+
+    def rewind(self, position: int) -> None:
+        """See `base.LlamaSession.rewind`."""
+        if not 0 <= position <= self._position:
+            raise ValueError(f"cannot rewind to {position}: the cache holds {self._position} positions")
+        self._position = position
+
+
+def _embedding_table(path: Path, hidden: int) -> npt.NDArray[np.generic]:
+    tables = load_file(path)
+    table = tables.get("embeddings")
+    if table is None or table.ndim != 2 or table.shape[1] != hidden:
+        raise ModelFolderError(f"{path} must hold one tensor 'embeddings' of (vocabulary, {hidden}); export the language model again")
+    return table

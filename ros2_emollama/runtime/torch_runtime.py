@@ -1,0 +1,86 @@
+"""The reference: the network itself in torch, and LLaMA through transformers. For tests, training and comparison, not for a robot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, DynamicCache
+
+from ..model.folder import ModelFolder
+from ..model.graphs import graph_specs
+from ..model.network import EmotionNetwork
+from ..types import Float32, Int64
+from .base import RuntimeUnavailable, Tensors
+
+
+class TorchEncoders:
+    """The encoder graphs as modules, weights from network.safetensors."""
+
+    def __init__(self, folder: ModelFolder, threads: int = 1) -> None:
+        path = folder.root / "network.safetensors"
+        if not path.is_file():
+            raise RuntimeUnavailable(f"{folder.root} has no network.safetensors, which the torch runtime needs; use model.runtime onnxruntime")
+        torch.set_num_threads(threads)
+        network = EmotionNetwork(folder.preset).eval()
+        network.load_state_dict(load_file(path))
+        self._specs = graph_specs(folder.preset)
+        self._graphs = {name: network.graph(name).eval() for name in self._specs}
+
+    @property
+    def name(self) -> str:
+        return "torch:cpu"
+
+    def run(self, graph: str, inputs: Tensors) -> dict[str, Float32]:
+        """See `base.Encoders.run`."""
+        spec = self._specs[graph]
+        with torch.inference_mode():
+            outputs = self._graphs[graph](*(torch.from_numpy(np.ascontiguousarray(inputs[tensor.name])) for tensor in spec.inputs))
+        return {tensor.name: value.numpy() for tensor, value in zip(spec.outputs, outputs, strict=True)}
+
+
+class TorchLlama:
+    """LLaMA in float32 with transformers' cache, weights from the folder's llama/weights."""
+
+    def __init__(self, folder: ModelFolder, threads: int = 1) -> None:
+        if "weights" not in folder.manifest.language:
+            raise RuntimeUnavailable(f"{folder.root} has no LLaMA weights for torch; use model.runtime onnxruntime")
+        torch.set_num_threads(threads)
+        self._model: Any = AutoModelForCausalLM.from_pretrained(folder.language("weights"), dtype=torch.float32).eval()
+        self._context = folder.preset.llama.context
+        self._cache = DynamicCache()
+
+    @property
+    def name(self) -> str:
+        return "torch:cpu"
+
+    @property
+    def position(self) -> int:
+        return int(self._cache.get_seq_length())
+
+    def embed(self, token_ids: Int64) -> Float32:
+        """See `base.LlamaSession.embed`."""
+        with torch.inference_mode():
+            found: Float32 = self._model.get_input_embeddings()(torch.from_numpy(np.asarray(token_ids, np.int64))).numpy()
+        return found
+
+    def extend(self, embeddings: Float32) -> Float32:
+        """See `base.LlamaSession.extend`."""
+        total = self.position + embeddings.shape[0]
+        if total > self._context:
+            raise ValueError(f"the context holds {self._context} positions, {total} are asked for; shorten the transcript or reasoner.max_tokens")
+        with torch.inference_mode():
+            out = self._model(inputs_embeds=torch.from_numpy(embeddings)[None], past_key_values=self._cache, use_cache=True)
+        logits: Float32 = out.logits[0, -1].numpy()
+        return logits
+
+    def rewind(self, position: int) -> None:
+        """See `base.LlamaSession.rewind`."""
+        if not 0 <= position <= self.position:
+            raise ValueError(f"cannot rewind to {position}: the cache holds {self.position} positions")
+        if position == 0:
+            self._cache = DynamicCache()
+        elif position < self.position:
+            self._cache.crop(position)
