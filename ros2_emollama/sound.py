@@ -88,7 +88,7 @@ class _Segment:
         self.rate_hz = chunk.sample_rate_hz
         self._fed = 0
         self.place = round(chunk.stamp_ns * sample_rate_hz / NANOSECONDS)  # index of the next sample out
-        self._resampler = None if self.rate_hz == sample_rate_hz else _resampler(self.rate_hz, sample_rate_hz)
+        self._resampler = None if self.rate_hz == sample_rate_hz else resampler(self.rate_hz, sample_rate_hz)
 
     @property
     def expected_ns(self) -> int:
@@ -100,7 +100,8 @@ class _Segment:
         return samples if self._resampler is None else self._resampler.resample_chunk(samples, last=last)
 
 
-def _resampler(from_hz: int, to_hz: int) -> soxr.ResampleStream:
+def resampler(from_hz: int, to_hz: int) -> soxr.ResampleStream:
+    """Mono float32 from one rate to another, chunk by chunk; the result does not depend on the chunks. RuntimeError without soxr."""
     try:
         import soxr
     except ImportError as error:
