@@ -44,7 +44,7 @@ setup: $(STAMPS)/runtime $(STAMPS)/messages  ## environment with ROS 2, run-time
 $(STAMPS)/ros:
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 12) else f"Python 3.10 to 3.12 is needed, this is {v[0]}.{v[1]}; try: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV_OPTIONS) $(V)
-	$(PIP) --upgrade 'pip>=23' 'setuptools>=64' wheel
+	$(PIP) --upgrade 'pip>=23' 'setuptools>=77' wheel
 ifdef ROS_DISTRO
 	$(PIP) cmake ninja
 else
@@ -72,8 +72,13 @@ $(STAMPS)/dev: pyproject.toml $(STAMPS)/runtime
 	$(PIP) --no-build-isolation --editable '.[dev]'
 	@touch $@
 
-demo: setup  ## play a clip through the real ROS graph: make demo [CLIP=file] [SECONDS=n]
+demo: setup $(if $(CLIP),,.demo/clip.mp4)  ## play a clip through the real ROS graph: make demo [CLIP=file] [SECONDS=n]
 	@$(PY) -m ros2_emollama.ros.demo $(if $(CLIP),--clip '$(CLIP)') $(if $(SECONDS),--seconds $(SECONDS))
+
+# The demo's own clip: a portrait and a voice from what two wheels carry. They are unpacked to be read, not installed.
+.demo/clip.mp4: ros2_emollama/ros/demo_clip.py | $(STAMPS)/runtime
+	$(PIP) --upgrade --no-deps --target .demo/materials 'scikit-image>=0.22' espeakng-loader
+	$(PY) -m ros2_emollama.ros.demo_clip --materials .demo/materials --out $@
 
 test: dev  ## the tests
 	$(PY) -m pytest

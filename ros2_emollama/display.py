@@ -42,9 +42,10 @@ def state_line(state: EmotionState, latency_seconds: float | None = None) -> str
 def explanation_line(explanation: Explanation) -> str:
     """A finished explanation on one line."""
     speed = explanation.token_count / explanation.total_seconds if explanation.total_seconds > 0 else 0.0
+    first = f"first after {explanation.first_token_seconds * 1e3:.0f} ms"
     return (
         f'why {explanation.state.label}: "{explanation.text.strip()}"  '
-        f"({explanation.finish_reason}, {explanation.token_count} tokens, first after {explanation.first_token_seconds * 1e3:.0f} ms, {speed:.0f}/s)"
+        f"({explanation.finish_reason}, {explanation.token_count} tokens, {first}, {speed:.0f}/s)"
     )
 
 
@@ -152,7 +153,8 @@ class Screen:
         lines = [state_line(state, self._latency)]
         for label, probability in zip(state.labels, state.probabilities, strict=True):
             lines.append(f"  {'▶' if label == state.label else ' '} {label:<9} {bar(probability)} {probability:4.2f}")
-        lines.append(f"  states {self.summary.states}  hops lost {self.summary.dropped.get('hops_lost', 0)}  explanations {self.summary.explanations}")
+        lost = self.summary.dropped.get("hops_lost", 0)
+        lines.append(f"  states {self.summary.states}  hops lost {lost}  explanations {self.summary.explanations}")
         if self._explanation is not None:
             said = self._explanation
             lines.append(f"  why {said.state.label}:" + ("" if said.final else " …"))

@@ -11,11 +11,10 @@ import time
 from collections.abc import Sequence
 from typing import Any, TextIO
 
-from rclpy.node import Node
-from rclpy.utilities import remove_ros_args
-
 from emollama.msg import EmotionReasoning as EmotionReasoningMessage
 from emollama.msg import EmotionState as EmotionStateMessage
+from rclpy.node import Node
+from rclpy.utilities import remove_ros_args
 
 from ..display import Screen
 from . import conversions

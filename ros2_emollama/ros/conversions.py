@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..types import NANOSECONDS, AudioChunk, EmotionState, Explanation
+from ..types import NANOSECONDS, AudioChunk, EmotionState, Explanation, UInt8
 from .bad_message import BadMessage
 
 FORMAT_INT16, FORMAT_FLOAT32 = 1, 2  # emollama/AudioChunk
@@ -138,14 +138,14 @@ def explanation_from_message(message: Any) -> Explanation:
     )
 
 
-def picture_to_message(message: Any, pixels: Any, stamp: int, frame_id: str) -> Any:
+def picture_to_message(message: Any, pixels: UInt8, stamp: int, frame_id: str) -> Any:
     """(H, W, 3) uint8 RGB -> sensor_msgs/Image rgb8."""
     message.header.frame_id = frame_id
     set_stamp(message.header.stamp, stamp)
     message.height, message.width = int(pixels.shape[0]), int(pixels.shape[1])
     message.encoding, message.step, message.is_bigendian = "rgb8", int(pixels.shape[1]) * 3, 0
     data = array.array("B")
-    data.frombytes(memoryview(np.ascontiguousarray(pixels)).cast("B"))  # 0.04 ms; assigning the array itself takes 54 ms
+    data.frombytes(np.ascontiguousarray(pixels).data.cast("B"))  # 0.04 ms; assigning the array itself takes 54 ms
     message.data = data
     return message
 

@@ -1,4 +1,4 @@
-"""`make demo`: a clip through the real ROS graph. Player, perception and console as three processes, started here without launch.
+"""`make demo`: a clip through the real ROS graph: player, perception and console as three processes, started here without launch.
 
 Ends by itself when the clip is over and what is being explained has been said. Exit status 0 when all three ended well and states were seen.
 """
@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..media import MediaError, read_clip
 from .player_node import parser as player_parser
 
 DEMO_CLIP = Path(".demo/clip.mp4")
@@ -78,20 +79,21 @@ def play(clip: Path, player_arguments: Sequence[str], perception_arguments: Sequ
 def main(argv: Sequence[str] | None = None) -> int:
     options = argparse.ArgumentParser(
         prog="python -m ros2_emollama.ros.demo",
-        description="Play a clip through player, perception and console. Options of the player are passed on; after -- those of perception.",
+        description="Play a clip through player, perception and console. The player's options are passed on; after -- perception's.",
     )
     options.add_argument("--clip", type=Path, default=DEMO_CLIP, help=f"any video or sound file, default {DEMO_CLIP}")
     given, rest = options.parse_known_args(list(argv if argv is not None else sys.argv[1:]))
     cut = rest.index("--") if "--" in rest else len(rest)
     player_arguments, perception_arguments = rest[:cut], rest[cut + 1 :]
     player_parser().parse_args(["--clip", str(given.clip), *player_arguments])  # a mistake is better said now than by a child
-    if not given.clip.is_file():
-        print(f"error: no clip at {given.clip}; give one, or let make demo compose its own", file=sys.stderr)
+    try:
+        read_clip(given.clip)
+    except MediaError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")  # a demo is nobody else's business
     if os.environ.get("ROS_DISTRO") == "humble":  # which does not know the range yet
         os.environ.setdefault("ROS_LOCALHOST_ONLY", "1")
-    print(f"playing {given.clip}" + (" (NASA portrait, public domain, and a synthesised voice)" if given.clip == DEMO_CLIP else ""))
     return play(given.clip, player_arguments, perception_arguments)
 
 

@@ -22,7 +22,7 @@ from ..types import UInt8
 Int16 = npt.NDArray[np.int16]
 
 WIDTH, HEIGHT, FRAMES_PER_SECOND = 640, 480, 30
-CAPTION = "demo: NASA portrait (public domain), synthesised voice"
+CAPTION = "emollama demo: NASA portrait (public domain), synthesised voice"
 SECONDS = 18.0
 PORTRAIT_SECONDS = (3.0, 13.0)
 FACE = (0.44, 0.23)  # of the portrait's width and height
@@ -101,6 +101,7 @@ def write_clip(path: Path, paint: Callable[[float], UInt8], track: Int16, sample
 
     unfinished = path.with_name(f"unfinished-{path.name}")
     with av.open(str(unfinished), "w", format="mp4") as container:
+        container.metadata["title"] = CAPTION
         video = container.add_stream("libx264", rate=FRAMES_PER_SECOND, options={"preset": "veryfast", "crf": "20"})
         video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         audio = container.add_stream("aac", rate=sample_rate_hz)

@@ -5,8 +5,9 @@
     deactivate, cleanup, shutdown   the way back, in that order
 With `autostart` (the default) it brings itself to active.
 
-The executor's one thread receives and cuts windows; the worker's two threads compute and publish. Pictures are subscribed serialized: the
-stamp says whether a picture is needed, and seven of eight are not. A message that cannot be used is counted by cause and logged once a cause.
+The executor's one thread receives and cuts windows; the worker's two threads compute and publish. Pictures are subscribed serialized:
+the stamp says whether a picture is needed, and seven of eight are not. A message that cannot be used is counted by its cause and logged
+once a cause.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+from emollama.msg import AudioChunk as AudioChunkMessage
+from emollama.msg import EmotionReasoning as EmotionReasoningMessage
+from emollama.msg import EmotionState as EmotionStateMessage
 from rclpy.clock import JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.event_handler import SubscriptionEventCallbacks
@@ -25,10 +29,6 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
-
-from emollama.msg import AudioChunk as AudioChunkMessage
-from emollama.msg import EmotionReasoning as EmotionReasoningMessage
-from emollama.msg import EmotionState as EmotionStateMessage
 
 from ..config import Config
 from ..pipeline import Pipeline
@@ -266,7 +266,7 @@ def _started() -> PerceptionNode:
 def main(argv: Sequence[str] | None = None) -> int:
     """`ros2 run emollama perception`; parameters: config/perception.yaml."""
     if argv and {"-h", "--help"} & set(argv):
-        print(__doc__, "\nParameters: ros2 run emollama perception --ros-args -p NAME:=VALUE | --params-file FILE; all of them: config/perception.yaml")
+        print(__doc__, "\nParameters: --ros-args -p NAME:=VALUE, or --ros-args --params-file FILE; all of them: config/perception.yaml")
         return 0
     return run(_started, argv)
 

@@ -115,7 +115,8 @@ def _stored(message: Any, encoding: Encoding, rows: int, width: int) -> Array:
         whole[: data.size] = data
     packed = np.ascontiguousarray(whole[: step * rows].reshape(rows, step)[:, :line])
     values = packed.view(item.newbyteorder(">" if message.is_bigendian else "<")).astype(item, copy=False)
-    return values.reshape(rows, width, encoding.channels) if encoding.channels > 1 else values
+    shaped: Array = values.reshape(rows, width, encoding.channels) if encoding.channels > 1 else values
+    return shaped
 
 
 def compressed_to_rgb(message: Any) -> UInt8:

@@ -1,7 +1,7 @@
 """Plays a clip on topics as a camera and a microphone would: `image_raw` and `audio`. A node named `player`.
 
-A picture leaves at its moment; sound leaves in 20 ms chunks, each when its last sample has been heard, stamped with its first. Stamps run on
-the ROS clock from the start of play and keep the clip's own pace: `--rate` changes how fast it is played, not what the stamps say.
+A picture leaves at its moment; sound leaves in 20 ms chunks, each when its last sample has been heard, stamped with its first. Stamps
+run on the ROS clock from the start of play and keep the clip's own pace: `--rate` changes how fast it is played, not what they say.
 Nothing is played before somebody listens to the pictures or the sound (`--wait`).
 """
 
@@ -12,21 +12,19 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import rclpy
+from emollama.msg import AudioChunk as AudioChunkMessage
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Image
 
-from emollama.msg import AudioChunk as AudioChunkMessage
-
-from ..media import MediaError, read_clip
+from ..media import Clip, MediaError, read_clip
 from ..types import NANOSECONDS, AudioChunk, Frame
 from . import conversions
 from .running import Refused, run
@@ -34,44 +32,31 @@ from .share import use_large_messages
 
 AHEAD = 24  # frames and chunks decoded ahead of their moment
 CAMERA, MICROPHONE = "camera", "microphone"
+LOOP_PAUSE_NS = NANOSECONDS // 30
 PAUSE_SECONDS = 0.5  # between the end of the clip and leaving, so that the last messages are taken
 
 
 @dataclass(frozen=True)
 class PlayOptions:
-    """What is played, and how. Sizes in pixels."""
+    """How a clip is played. `seconds`: how much of it; `wait_seconds`: longest wait for a listener, 0 plays to nobody."""
 
-    clip: Path
     rate: float = 1.0
     loop: bool = False
-    max_width: int = 640
-    max_height: int = 480
     seconds: float = float("inf")
     wait_seconds: float = 20.0
 
 
-def shrink(frame: Frame, max_width: int, max_height: int) -> Frame:
-    """The frame, made to fit; never enlarged, proportions kept."""
-    height, width = frame.pixels.shape[:2]
-    scale = min(max_width / width, max_height / height)
-    if scale >= 1.0:
-        return frame
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return replace(frame, pixels=cv2.resize(frame.pixels, size, interpolation=cv2.INTER_AREA))
-
-
-def items(options: PlayOptions) -> Iterator[Frame | AudioChunk]:
-    """Frames and chunks in the order of their moments; stamps count from the start of play, through all loops."""
+def items(clip: Iterable[Frame | AudioChunk], loop: bool) -> Iterator[Frame | AudioChunk]:
+    """Frames and chunks in the order of their stamps, which count from the start of play through all loops."""
     offset_ns = 0
     while True:
         end_ns = 0
-        for item in read_clip(options.clip):
+        for item in clip:
             end_ns = max(end_ns, moment_ns(item))
-            moved = replace(item, stamp_ns=item.stamp_ns + offset_ns)
-            yield shrink(moved, options.max_width, options.max_height) if isinstance(moved, Frame) else moved
-        if not options.loop or end_ns == 0:
+            yield replace(item, stamp_ns=item.stamp_ns + offset_ns)
+        if not loop or end_ns == 0:
             return
-        offset_ns += end_ns + NANOSECONDS // 30
+        offset_ns += end_ns + LOOP_PAUSE_NS
 
 
 def moment_ns(item: Frame | AudioChunk) -> int:
@@ -82,9 +67,9 @@ def moment_ns(item: Frame | AudioChunk) -> int:
 class PlayerNode(Node):
     """Publishes; `play` runs on a thread of its own and ends the process's ROS when the clip is over."""
 
-    def __init__(self, options: PlayOptions, **node_options: Any) -> None:
+    def __init__(self, clip: Clip, options: PlayOptions, **node_options: Any) -> None:
         super().__init__("player", **node_options)
-        self.options = options
+        self.clip, self.options = clip, options
         self.error = ""
         self._images = self.create_publisher(Image, "image_raw", _offered(5))
         self._sounds = self.create_publisher(AudioChunkMessage, "audio", _offered(50))
@@ -102,7 +87,7 @@ class PlayerNode(Node):
 
     def _decode(self) -> None:
         try:
-            for item in items(self.options):
+            for item in items(self.clip, self.options.loop):
                 if item.stamp_ns * 1e-9 >= self.options.seconds or not self._put(item):
                     break
         except MediaError as error:
@@ -123,6 +108,7 @@ class PlayerNode(Node):
         if not self._await_listener():
             rclpy.try_shutdown()
             return
+        self.get_logger().info(describe(self.clip))
         base_ns, started = self.get_clock().now().nanoseconds, time.monotonic()
         played = {Frame: 0, AudioChunk: 0}
         while (item := self._next()) is not None:
@@ -132,7 +118,8 @@ class PlayerNode(Node):
             self._publish(item, base_ns)
             played[type(item)] += 1
         if not self.error:
-            self.get_logger().info(f"played {played[Frame]} pictures and {played[AudioChunk]} chunks of sound in {time.monotonic() - started:.1f} s")
+            took = time.monotonic() - started
+            self.get_logger().info(f"played {played[Frame]} pictures and {played[AudioChunk]} chunks of sound in {took:.1f} s")
         self._stop.wait(PAUSE_SECONDS)
         rclpy.try_shutdown()
 
@@ -151,7 +138,8 @@ class PlayerNode(Node):
             if self.error or self._stop.wait(0.05):
                 return False
         if self.options.wait_seconds > 0 and not any(publisher.get_subscription_count() for publisher in publishers):
-            self.error = f"nobody listened within {self.options.wait_seconds:g} s; start the perception node first, or play to nobody with --wait 0"
+            waited = f"{self.options.wait_seconds:g} s"
+            self.error = f"nobody listened within {waited}; start the perception node first, or play to nobody with --wait 0"
             return False
         return True
 
@@ -162,6 +150,12 @@ class PlayerNode(Node):
         message = conversions.audio_to_message(AudioChunkMessage(), replace(item, stamp_ns=base_ns + item.stamp_ns))
         message.header.frame_id = MICROPHONE
         self._sounds.publish(message)
+
+
+def describe(clip: Clip) -> str:
+    """What is about to be played, in one line."""
+    pictures = f"pictures at {clip.fps:.4g} a second" if clip.has_video else "no pictures"
+    return f"playing {clip.title!r}: {clip.duration_seconds:.1f} s, {pictures}, {'sound' if clip.has_audio else 'no sound'}"
 
 
 def _offered(depth: int) -> QoSProfile:
@@ -199,13 +193,15 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     given = parser().parse_args(remove_ros_args(list(argv if argv is not None else sys.argv[1:])))
-    options = PlayOptions(given.clip, given.rate, given.loop, *given.size, seconds=given.seconds, wait_seconds=given.wait)
+    options = PlayOptions(given.rate, given.loop, given.seconds, given.wait)
     use_large_messages()
 
     def started() -> PlayerNode:
-        if not options.clip.is_file():
-            raise Refused(f"no clip at {options.clip}; give --clip a video or sound file")
-        return PlayerNode(options)
+        try:
+            clip = read_clip(given.clip, fit=given.size)
+        except MediaError as error:
+            raise Refused(str(error)) from error
+        return PlayerNode(clip, options)
 
     def finish(node: Node) -> int:
         assert isinstance(node, PlayerNode)

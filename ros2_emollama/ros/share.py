@@ -15,7 +15,8 @@ def share_file(relative: str) -> Path:
     for place in places:
         if place.is_file():
             return place
-    raise FileNotFoundError(f"{relative} is in none of {', '.join(map(str, places))}; install the package again (make setup, or colcon build)")
+    searched = ", ".join(map(str, places))
+    raise FileNotFoundError(f"{relative} is in none of {searched}; install the package again (make setup, or colcon build)")
 
 
 def use_large_messages() -> None:
