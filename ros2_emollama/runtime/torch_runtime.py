@@ -83,4 +83,4 @@ class TorchLlama:
         if position == 0:
             self._cache = DynamicCache()
         elif position < self.position:
-            self._cache.crop(position)
+            self._cache.crop(position - self.position)  # negative: how many to forget
