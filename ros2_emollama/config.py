@@ -272,7 +272,7 @@ def _yaml_scalar(value: Value) -> str:
     return str(yaml.safe_dump(value, default_flow_style=True, width=math.inf)).splitlines()[0]
 
 
-def add_arguments(parser: argparse.ArgumentParser, prefixes: Collection[str] = ()) -> None:
+def add_arguments(parser: argparse._ActionsContainer, prefixes: Collection[str] = ()) -> None:
     """One `--section.name` for every parameter whose section is in `prefixes` (all when empty); `from_arguments` reads them."""
     for entry in fields():
         if prefixes and entry.name.partition(".")[0] not in prefixes:

@@ -1,0 +1,193 @@
+"""The command line: emollama analyze | info | doctor | models. The same windows and pipeline as the node, without ROS.
+
+Records go to standard output or a file; progress, drops and errors to standard error.
+Exit status: 0 done, 1 could not be done (the last line says why and what to do), 2 wrong usage, 130 interrupted.
+Heavy modules are imported by the command that needs them, so that --help is quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from . import __version__
+from .config import Config, ConfigError, add_arguments, from_arguments, from_flat, load_yaml
+
+if TYPE_CHECKING:
+    from .analysis import Tally
+    from .model.folder import ModelFolder
+
+FORMATS = ("table", "jsonl", "csv")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status."""
+    from .media import MediaError
+    from .model.folder import ModelFolderError
+    from .runtime.base import RuntimeUnavailable
+
+    arguments = _parser().parse_args(sys.argv[1:] if argv is None else argv)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    try:
+        return command(arguments)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader, a `head` for instance, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ConfigError, MediaError, ModelFolderError, RuntimeUnavailable, OSError) as error:
+        print(f"emollama: error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="emollama", description="Emotion labels and explanations from pictures and sound, on this machine."
+    )
+    parser.add_argument("--version", action="version", version=f"emollama {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("analyze", help="label a clip hop by hop", description="Label a clip hop by hop, and explain if asked.")
+    command.set_defaults(command=_analyze)
+    command.add_argument("clip", type=Path, metavar="CLIP", help="a video, a sound file or a picture")
+    command.add_argument("--model", metavar="NAME", help="short for --model.path")
+    command.add_argument("--format", choices=FORMATS, default="table", help="what a record looks like, default table")
+    command.add_argument("--explain", action="store_true", help="also say why, when the label changes and now and then")
+    command.add_argument("--output", type=Path, metavar="FILE", help="write the records there instead of to standard output")
+    command.add_argument("--params-file", type=Path, metavar="FILE", help="a ROS params file, as the node takes it")
+    add_arguments(command.add_argument_group("parameters, as the node's"), ("model", "window", "labels", "reasoner"))
+
+    for name, action, text in (
+        ("info", _info, "what a model is: labels, window, licence, figures; and the versions it runs on"),
+        ("doctor", _doctor, "check this machine and the model's files, with cures"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(command=action)
+        command.add_argument("--model", metavar="NAME", default=Config().model.path, help="a shipped model's name or a model folder")
+    command = commands.add_parser("models", help="list the models that are there", description="List the models that are there.")
+    command.set_defaults(command=_models)
+    return parser
+
+
+def _analyze(arguments: argparse.Namespace) -> int:
+    from .analysis import Tally, analyze, writer_of
+    from .media import read_clip
+    from .pipeline import Pipeline
+
+    config = from_arguments(arguments, load_yaml(arguments.params_file) if arguments.params_file else Config())
+    explain = arguments.explain or vars(arguments).get("reasoner.enabled", False)
+    config = from_flat({"reasoner.enabled": explain, "model.path": arguments.model or config.model.path}, config)
+    read_clip(arguments.clip)  # a wrong name is told before the model is loaded
+    pipeline = Pipeline.load(config)
+    clip = read_clip(arguments.clip, pipeline.window_spec.sample_rate_hz)
+    print(f"{clip.title}: {_streams(clip.has_video, clip.has_audio)}; {pipeline.describe()}", file=sys.stderr)
+    tally = Tally()
+    with _destination(arguments.output) as stream, _progress(clip.duration_seconds) as on_time:
+        writer = writer_of(arguments.format, stream)
+        for record in analyze(clip, pipeline, config, tally, on_time):
+            writer.write(record)
+            stream.flush()
+    _report(tally)
+    return 0
+
+
+def _streams(has_video: bool, has_audio: bool) -> str:
+    if has_video and has_audio:
+        return "pictures and sound"
+    return "pictures, no sound" if has_video else "sound, no pictures"
+
+
+def _report(tally: Tally) -> None:
+    best = sorted(tally.mean.items(), key=lambda pair: -pair[1])[:3]
+    lines = [f"{tally.records} records, {tally.explanations} explanations; mean: " + ", ".join(f"{label} {p:.2f}" for label, p in best)]
+    if tally.dropped:
+        lines.append("dropped: " + ", ".join(f"{cause} {count}" for cause, count in sorted(tally.dropped.items())))
+    print("\n".join(lines), file=sys.stderr)
+
+
+@contextmanager
+def _destination(path: Path | None) -> Iterator[TextIO]:
+    """Standard output, or a file that appears under its name only when it is whole."""
+    if path is None:
+        yield sys.stdout
+        return
+    unfinished = path.with_name(f"{path.name}.part")
+    try:
+        with unfinished.open("w", encoding="utf-8") as stream:
+            yield stream
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def _progress(total_seconds: float) -> Iterator[Callable[[float], None]]:
+    """A bar on standard error, on a terminal only."""
+    from tqdm import tqdm
+
+    layout = "{l_bar}{bar}| {n:.1f}/{total:.1f} s [{elapsed}<{remaining}]"
+    with tqdm(total=total_seconds, file=sys.stderr, disable=not sys.stderr.isatty(), leave=False, bar_format=layout) as bar:
+
+        def move(seconds: float) -> None:
+            bar.update(max(0.0, min(seconds, total_seconds) - bar.n))
+
+        yield move
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    from .doctor import versions
+    from .model.folder import find_model, open_folder
+
+    folder = open_folder(find_model(arguments.model))
+    preset = folder.preset
+    rows = [
+        ("model", folder.model_id),
+        ("folder", str(folder.root)),
+        ("size", _megabytes(folder)),
+        ("labels", " ".join(preset.labels)),
+        ("window", f"{preset.window_seconds:g} s, {preset.window_frames} frames, sound at {preset.audio.sample_rate_hz} Hz"),
+        ("graphs", " ".join(sorted(folder.manifest.graphs)) or "none"),
+        ("language", " ".join(sorted(folder.manifest.language)) or "none: labels only"),
+        *((key, str(value)) for key, value in folder.manifest.info.items()),
+        *versions(),
+    ]
+    width = max(len(name) for name, _ in rows)
+    print("\n".join(f"{name:<{width}}  {value}" for name, value in rows))
+    return 0
+
+
+def _models(arguments: argparse.Namespace) -> int:
+    from .model.folder import MANIFEST, ModelFolderError, model_roots, open_folder
+
+    roots = sorted({path.parent for base in model_roots() for path in base.glob(f"*/{MANIFEST}")})
+    if not roots:
+        raise ModelFolderError(f"no models in {', '.join(map(str, model_roots()))}; train one (make train-nano) or give --model a folder")
+    for root in roots:
+        try:
+            folder = open_folder(root)
+            print(f"{folder.manifest.name:<20} {_megabytes(folder):>9}  {' '.join(folder.preset.labels)}  {root}")
+        except ModelFolderError as error:
+            print(f"{root.name:<20} unusable: {error}")
+    return 0
+
+
+def _megabytes(folder: ModelFolder) -> str:
+    return f"{sum(int(facts['bytes']) for facts in folder.manifest.files.values()) / 1e6:.1f} MB"
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from .doctor import examine
+
+    findings = list(examine(arguments.model))
+    for finding in findings:
+        print(f"{finding.grade:<8} {finding.subject:<16} {finding.text}")
+    return int(any(finding.grade == "problem" for finding in findings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
