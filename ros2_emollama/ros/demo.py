@@ -1,6 +1,6 @@
-"""`make demo`: a clip through the real ROS graph: player, perception and console as three processes, started here without launch.
+"""`make demo`: a clip through the real ROS graph. Player, perception and console, three processes, started here without launch.
 
-Ends by itself when the clip is over and what is being explained has been said. Exit status 0 when all three ended well and states were seen.
+Ends by itself when the clip is over and what is being explained has been said. Exit status 0 when all ended well and states were seen.
 """
 
 from __future__ import annotations

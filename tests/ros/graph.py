@@ -1,0 +1,155 @@
+"""A ROS graph of one test: a domain of its own, a perception node around a scripted pipeline, a driver that feeds it and listens."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from emollama.msg import AudioChunk as AudioChunkMessage
+from emollama.msg import EmotionReasoning, EmotionState
+from rclpy.context import Context
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
+
+from ros2_emollama.config import Config
+from ros2_emollama.ros import conversions
+from ros2_emollama.types import AudioChunk, Explanation, Percept, Window
+from ros2_emollama.types import EmotionState as State
+from ros2_emollama.windows import WindowSpec
+
+PICTURE = np.full((48, 64, 3), 90, np.uint8)
+CHUNK_NS = 20_000_000
+PICTURE_NS = 50_000_000
+_domains = itertools.count(os.getpid() % 50)
+
+
+def wait_until(reached: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Return as soon as it is so; fail after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline, "this was waited for in vain"
+        time.sleep(0.01)
+
+
+class ScriptedPipeline:
+    """Says "happy" of everything, at once; explains in three words."""
+
+    window_spec = WindowSpec()
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.fail_next = False
+
+    def describe(self) -> str:
+        return "scripted"
+
+    def warm_up(self) -> None: ...
+
+    def perceive(self, window: Window) -> Percept:
+        if self.fail_next:
+            self.fail_next = False
+            raise ValueError("a window nobody expected")
+        held = {"video": any(window.frames), "audio": bool(window.audio_seen.any()), "text": bool(window.transcript)}
+        modalities = tuple(name for name, present in held.items() if present)
+        return Percept(
+            State(
+                window.start_ns, window.end_ns, window.newest_frame_ns, ("neutral", "happy"), (0.25, 0.75), 0.5, 0.5, modalities,
+                math.nan, math.nan, window.dropped, {"frames": 0.001}, "scripted@0", "none",
+            ),
+            np.zeros((1, 4), np.float32),
+            window.transcript,
+        )  # fmt: skip
+
+    def explain(self, percept: Percept, label: str = "", on_text: Callable[[str], None] = print, **_: Any) -> Explanation:
+        on_text("because")
+        return Explanation(percept.state, f"because {label}", True, "stop", 2, 0.1, 0.2)
+
+
+class Driver(Node):
+    """Feeds a perception node with stamps of its own choosing, and keeps what comes back."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__("driver", context=context)
+        self.pictures = self.create_publisher(Image, "image_raw", 10)
+        self.sounds = self.create_publisher(AudioChunkMessage, "audio", 50)
+        self.transcripts = self.create_publisher(String, "transcript", 10)
+        self.states: list[EmotionState] = []
+        self.reasonings: list[EmotionReasoning] = []
+        self.reports: list[DiagnosticArray] = []
+        self.create_subscription(EmotionState, "emotion/state", self.states.append, 100)
+        self.create_subscription(EmotionReasoning, "emotion/reasoning", self.reasonings.append, 100)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self.reports.append, 100)
+        self.now_ns = 100_000_000_000
+
+    def await_listener(self) -> None:
+        wait_until(lambda: bool(self.pictures.get_subscription_count() and self.sounds.get_subscription_count()))
+        wait_until(lambda: self.count_publishers("emotion/state") > 0)
+
+    def feed(self, seconds: float, *, picture: bool = True, sound: bool = True) -> None:
+        """Twenty pictures and fifty chunks for every second of stamps, several times faster than real time."""
+        end_ns = self.now_ns + round(seconds * 1e9)
+        while self.now_ns < end_ns:
+            if picture and self.now_ns % PICTURE_NS < CHUNK_NS:
+                self.pictures.publish(conversions.picture_to_message(Image(), PICTURE, self.now_ns, "camera"))
+            if sound:
+                self.sounds.publish(self.sound())
+            self.now_ns += CHUNK_NS
+            time.sleep(0.002)
+
+    def sound(self, samples: np.ndarray | None = None) -> AudioChunkMessage:
+        samples = np.full(320, 0.1, np.float32) if samples is None else samples
+        return conversions.audio_to_message(AudioChunkMessage(), AudioChunk(self.now_ns, samples, 16000))
+
+    def dropped(self) -> dict[str, int]:
+        """All drops reported by states so far, by cause."""
+        total: dict[str, int] = {}
+        for state in list(self.states):
+            for cause, count in zip(state.dropped_causes, state.dropped_counts, strict=True):
+                total[cause] = total.get(cause, 0) + count
+        return total
+
+    def last_report(self) -> dict[str, str]:
+        status = self.reports[-1].status[0]
+        return {"level": str(int.from_bytes(status.level, "little")), "message": status.message} | {v.key: v.value for v in status.values}
+
+
+class Graph:
+    """Nodes that spin on one thread until the test is over."""
+
+    def __init__(self) -> None:
+        self.context = Context()
+        rclpy.init(context=self.context, domain_id=40 + next(_domains) % 50)
+        self._executor = SingleThreadedExecutor(context=self.context)
+        self._nodes: list[Node] = []
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+
+    def add(self, node: Any) -> Any:
+        self._nodes.append(node)
+        self._executor.add_node(node)
+        if not self._thread.is_alive():
+            self._thread.start()
+        return node
+
+    def _spin(self) -> None:
+        try:
+            self._executor.spin()
+        except ExternalShutdownException:
+            return
+
+    def close(self) -> None:
+        self._executor.shutdown()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5.0)
+        for node in self._nodes:
+            node.destroy_node()
+        rclpy.try_shutdown(context=self.context)
