@@ -29,8 +29,9 @@ class Located(NamedTuple):
 
 def luminance(pixels: Tensor) -> Tensor:
     """(N, C, C, 3) uint8 RGB -> (N, 1, C, C) float in [0, 1]."""
-    weights = torch.tensor(LUMA, dtype=torch.float32, device=pixels.device) / 255.0
-    return (pixels.float() @ weights).unsqueeze(1)
+    # Channel by channel: as a product of (C², 3) with 3 weights it took two thirds of the frame encoder's time in ONNX Runtime.
+    red, green, blue = (channel.float() * (weight / 255.0) for channel, weight in zip(pixels.unbind(-1), LUMA, strict=True))
+    return (red + green + blue).unsqueeze(1)
 
 
 def conv_unit(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
