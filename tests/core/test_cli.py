@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -165,3 +166,37 @@ def test_help_is_quick_because_it_loads_no_runtime() -> None:
 
 def test_the_formats_offered_are_those_written() -> None:
     assert cli.FORMATS == analysis.FORMATS
+
+
+def test_a_clip_is_analyzed_by_a_real_model_folder(capfd: pytest.CaptureFixture[str], tmp_path: Path, tiny_model_folder: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4")
+    status = cli.main(["analyze", str(clip), "--model", str(tiny_model_folder), "--format", "jsonl", "--explain"])
+    records = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert status == 0 and len(records) == 8 and "explanation" in records[0]
+    assert sum(records[-1]["probabilities"].values()) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_an_altered_model_file_is_named_by_doctor_and_analyze(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, tiny_model_folder: Path
+) -> None:
+    altered = Path(shutil.copytree(tiny_model_folder, tmp_path / "altered"))
+    graph = next(altered.glob("*.onnx"))
+    graph.write_bytes(graph.read_bytes()[:-1] + b"x")
+    assert (
+        cli.main(["doctor", "--model", str(altered)])
+        == cli.main(["analyze", str(write_clip(tmp_path / "a.mp4")), "--model", str(altered)])
+        == 1
+    )
+    out, err = capfd.readouterr()
+    assert graph.name in out.splitlines()[-1] and graph.name in err.splitlines()[-1] and "restore it" in err
+
+
+def test_info_and_models_tell_what_a_folder_holds(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli.main(["info", "--model", str(tiny_model_folder)]) == 0
+    assert "labels" in (out := capfd.readouterr().out) and "frame_encoder" in out and "onnxruntime" in out
+    prefix = tmp_path / "share" / "emollama" / "models"
+    shutil.copytree(tiny_model_folder, prefix / "tiny")
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path))
+    assert cli.main(["models"]) == 0 and str(prefix / "tiny") in capfd.readouterr().out

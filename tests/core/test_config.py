@@ -108,3 +108,8 @@ def test_the_command_line_takes_the_same_names() -> None:
     assert from_arguments(given) == Config(model=ModelConfig(threads=2), reasoner=ReasonerConfig(period_seconds=3.0, enabled=False))
     assert "--window.hop_ticks" not in parser.format_help()
     assert "tokens, in [1, 1024]" in " ".join(parser.format_help().split())
+
+
+def test_the_shipped_params_file_is_made_from_the_tree() -> None:
+    """To write it anew: python -c "from ros2_emollama.config import to_yaml; print(to_yaml(), end='')" > config/perception.yaml"""
+    assert (Path(__file__).parents[2] / "config" / "perception.yaml").read_text(encoding="utf-8") == to_yaml()

@@ -1,6 +1,5 @@
 """Media: what a file holds comes out in order, upright, at one rate; a file that cannot be played says why."""
 
-import os
 from pathlib import Path
 
 import av
@@ -10,8 +9,6 @@ import pytest
 from ros2_emollama.media import MediaError, SkippedFrame, read_clip
 from ros2_emollama.types import AudioChunk, Frame
 from tests.core.clips import turn_clockwise, write_clip
-
-DATA = Path(os.environ.get("DATA", Path(__file__).parents[3] / "shared" / "data")) / "clips"
 
 
 def split(path: Path, **options: object) -> tuple[list[Frame], np.ndarray, list[AudioChunk]]:
@@ -118,9 +115,8 @@ def test_subtitles_alone_are_neither_picture_nor_sound(tmp_path: Path) -> None:
         read_clip(path)
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="needs the clips of DATA")
-def test_real_clips_play_to_their_end() -> None:
-    for path in sorted(DATA.iterdir())[-3:]:
+def test_real_clips_play_to_their_end(data: Path) -> None:
+    for path in sorted((data / "clips").iterdir())[-3:]:
         frames, samples, _ = split(path, fit=(320, 240))
         clip = read_clip(path)
         assert len(frames) / clip.fps == pytest.approx(clip.duration_seconds, abs=0.3)
