@@ -91,11 +91,12 @@ def fit(
         module.train()
         loss = loss_of(np.random.default_rng((schedule.seed, step)), schedule.batch)
         loss.backward()
+        value = float(loss.detach())
         torch.nn.utils.clip_grad_norm_(parameters, schedule.clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         average.update(module, step)
-        smooth = float(loss) if step == start else 0.98 * smooth + 0.02 * float(loss)
+        smooth = value if step == start else 0.98 * smooth + 0.02 * value
         bar.set_postfix(loss=f"{smooth:.3f}", refresh=False)
         done = step + 1
         if done % schedule.validate_every == 0 or done == schedule.steps:

@@ -20,9 +20,9 @@ PERCEPTION_SCHEDULE = Schedule(steps=700, batch=96, learning_rate=1.5e-3, weight
 
 def window_makers(network: EmotionNetwork, paths: Paths) -> tuple[WindowMaker, WindowMaker]:
     """Makers of train and of val windows; the banks are made where they do not stand yet."""
-    train_voices = voice_bank(network, paths, "train", hearings=4, silent=1500)
+    train_voices = voice_bank(network, paths, "train", hearings=3, silent=1200)
     norm = VoiceNorm.of([VoiceMeasures(*map(float, row)) for row in train_voices.measures])
-    train = WindowMaker(face_bank(network, paths, "train", 1600, 4), train_voices, scene_bank(network, paths, "train", 2560), norm)
+    train = WindowMaker(face_bank(network, paths, "train", 1500, 4), train_voices, scene_bank(network, paths, "train", 2560), norm)
     held_voices = voice_bank(network, paths, "val", hearings=1, silent=150)
     held = WindowMaker(face_bank(network, paths, "val", 400, 2), held_voices, scene_bank(network, paths, "val", 512), norm)
     return train, held

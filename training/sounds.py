@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import scipy.fft
 
 from ros2_emollama.model.presets import AudioPreset
 
@@ -24,9 +25,9 @@ class Sound(NamedTuple):
 
 def coloured_noise(rng: np.random.Generator, count: int) -> Samples:
     """Unit-deviation noise with a random slope between white and brown, sometimes with a hum."""
-    spectrum = np.fft.rfft(rng.standard_normal(count).astype(np.float32))
-    frequency = np.maximum(np.arange(spectrum.size), 1.0)
-    noise = np.fft.irfft(spectrum * frequency ** -rng.uniform(0.0, 1.0), count).astype(np.float32)
+    spectrum = scipy.fft.rfft(rng.standard_normal(count, np.float32))
+    frequency = np.maximum(np.arange(spectrum.size, dtype=np.float32), 1.0)
+    noise = np.asarray(scipy.fft.irfft(spectrum * frequency ** np.float32(-rng.uniform(0.0, 1.0)), count), np.float32)
     noise /= noise.std() + 1e-9
     if rng.random() < 0.2:
         noise += rng.uniform(0.2, 2.0) * np.sin(2 * np.pi * rng.choice([50, 60, 100, 120]) * np.arange(count) / 16000).astype(np.float32)
@@ -79,16 +80,17 @@ def reverberate(samples: Samples, rng: np.random.Generator) -> Samples:
     tail = rng.standard_normal(int(decay * 16000)).astype(np.float32)
     tail *= np.exp(-6.9 * np.arange(tail.size) / tail.size).astype(np.float32) * rng.uniform(0.02, 0.15)
     tail[0] = 1.0
-    size = samples.size + tail.size
-    return np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(tail, size), size)[: samples.size].astype(np.float32)
+    size = scipy.fft.next_fast_len(samples.size + tail.size, real=True)
+    wet = scipy.fft.irfft(scipy.fft.rfft(samples, size) * scipy.fft.rfft(tail, size), size)[: samples.size]
+    return np.asarray(wet, np.float32)
 
 
 def band_limit(samples: Samples, rng: np.random.Generator) -> Samples:
-    spectrum = np.fft.rfft(samples)
-    hertz = np.fft.rfftfreq(samples.size, 1 / 16000)
+    spectrum = scipy.fft.rfft(samples)
+    hertz = scipy.fft.rfftfreq(samples.size, 1 / 16000).astype(np.float32)
     low, high = rng.uniform(20, 350), rng.uniform(2800, 8000)
     keep = 1 / (1 + (low / np.maximum(hertz, 1)) ** 4) / (1 + (hertz / high) ** 8)
-    return np.fft.irfft(spectrum * keep, samples.size).astype(np.float32)
+    return np.asarray(scipy.fft.irfft(spectrum * keep, samples.size), np.float32)
 
 
 def activity(clean: Samples, tokens: int) -> npt.NDArray[np.float32]:
