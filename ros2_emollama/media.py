@@ -194,7 +194,7 @@ def read_clip(path: Path | str, sample_rate_hz: int = 16000, fit: tuple[int, int
         rate = (video.average_rate or video.guessed_rate) if video is not None else None
         return Clip(
             path=path,
-            title=container.metadata.get("title") or path.name,
+            title=_printable(container.metadata.get("title") or path.name),
             duration_seconds=_duration_seconds(container),
             fps=float(rate or 0),
             has_video=video is not None,
@@ -211,11 +211,17 @@ def _duration_seconds(container: av.container.InputContainer) -> float:
     return max(0.0, container.duration / 1e6) if container.duration is not None else 0.0
 
 
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def _open(path: Path) -> av.container.InputContainer:
     import av
 
+    # A title that is not UTF-8 must not keep a clip from playing: since 19 PyAV sees to that by itself, and has dropped the argument.
+    lenient = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
     try:
-        return av.open(str(path.resolve()), metadata_errors="replace")
+        return av.open(str(path.resolve()), **lenient)
     except FileNotFoundError as error:
         raise MediaError(f"no such file: {path}{_similar(path)}") from error
     except IsADirectoryError as error:
