@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("emollama.msg", reason="the messages are not built; run make setup")
 
-from tests.ros.graph import PICTURE, Driver, Graph, ScriptedPipeline, wait_until
 from lifecycle_msgs.srv import GetState
 from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
@@ -23,6 +23,7 @@ from ros2_emollama.model.folder import Manifest, write_manifest
 from ros2_emollama.model.presets import TINY
 from ros2_emollama.ros import conversions, perception_node
 from ros2_emollama.ros.perception_node import PerceptionNode
+from tests.ros.graph import PICTURE, Driver, Graph, ScriptedPipeline, wait_until
 
 pytestmark = pytest.mark.ros
 HOP_NS = 250_000_000
@@ -72,7 +73,7 @@ def test_a_state_leaves_at_every_hop_stamped_with_its_windows_end(running: tuple
     wait_until(lambda: len(driver.states) >= 11)
     ends = [conversions.stamp_ns(state.header.stamp) for state in driver.states]
     assert all(end % HOP_NS == 0 for end in ends)
-    assert all(later - earlier == HOP_NS for earlier, later in zip(ends, ends[1:], strict=False))
+    assert all(later - earlier == HOP_NS for earlier, later in itertools.pairwise(ends))
     last = driver.states[-1]
     assert list(last.modalities) == ["video", "audio"] and last.label == "happy" and last.header.frame_id == "camera"
     assert ends[-1] - conversions.stamp_ns(last.window_start) == 4_000_000_000
