@@ -70,7 +70,7 @@ def _run_builder(source: Path, output: Path, precision: str, block_size: int) ->
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stderr or done.stdout)[-800:]
-        raise QuantizeError(f"{source} could not be built by onnxruntime-genai (pip install onnxruntime-genai where it is missing):\n{said}")
+        raise QuantizeError(f"onnxruntime-genai could not build {source} (where it is missing: pip install onnxruntime-genai):\n{said}")
 
 
 def bits_per_weight(model: onnx.ModelProto) -> float:
@@ -97,7 +97,8 @@ def _save_embeddings(source: Path, path: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m export.quantize_llama", description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--llama", required=True, type=Path, metavar="DIR", help="Hugging Face folder: config.json, model.safetensors, tokenizer.json")
+    what = "Hugging Face folder: config.json, model.safetensors, tokenizer.json"
+    parser.add_argument("--llama", required=True, type=Path, metavar="DIR", help=what)
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder in which llama/ is written")
     parser.add_argument("--block-size", type=int, default=32, help="weights that share a scale (%(default)s)")
     parser.add_argument("--precision", default="int4", choices=("int4", "fp32"))

@@ -70,7 +70,8 @@ def export_graph(network: EmotionNetwork, spec: GraphSpec, path: Path) -> float:
     program.save(str(path), external_data=False)
     worst = max(graph_error(module, spec, path, example_inputs(spec, rng, size)) for size in (1, 5))
     if worst > TOLERANCE:
-        raise ExportError(f"graph {spec.name} differs from torch by {worst:.2g}, more than {TOLERANCE}; try another torch or ONNX Runtime version")
+        cure = "try another torch or ONNX Runtime version"
+        raise ExportError(f"graph {spec.name} differs from torch by {worst:.2g}, more than {TOLERANCE}; {cure}")
     return worst
 
 
@@ -115,7 +116,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m export.to_onnx", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--run", required=True, type=Path, metavar="DIR", help="folder of a finished training run")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="model folder to write")
-    parser.add_argument("--block-size", type=int, default=32, choices=(16, 32, 64, 128, 256), help="weights that share a 4-bit scale (%(default)s)")
+    blocks = (16, 32, 64, 128, 256)
+    parser.add_argument("--block-size", type=int, default=32, choices=blocks, help="weights that share a 4-bit scale (%(default)s)")
     parser.add_argument("--licence", default="", help="licence of the weights, for the manifest")
     parser.add_argument("--without-weights", action="store_true", help="leave out the torch weights, which only comparison needs")
     arguments = parser.parse_args(argv)

@@ -5,7 +5,7 @@
     (They said: "…")                                                           only where there is a transcript
     [task] question                                                            emotion, face, voice or reason
 Training and run time both call `build_prompt`, so they cannot disagree. A transcript is hostile: control characters and anything that
-looks like one of our marks is taken out, its length is capped, and it is quoted.
+looks like one of our marks is taken out, its length is capped in characters and in tokens, and it is quoted.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ QUESTIONS = {
 }
 TRANSCRIPT_CHARACTERS = 160
 QUESTION_CHARACTERS = 160
+TEXT_TOKENS = 96  # of each; a script the tokenizer never saw takes three tokens a character and must not fill the context
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Prompt:
 
 def clean_text(text: str, limit: int) -> str:
     """One line of plain text: no control or formatting characters, no marks of ours, single spaces, at most `limit` characters."""
-    plain = "".join(" " if unicodedata.category(c).startswith("C") or c.isspace() else c for c in unicodedata.normalize("NFKC", text))
+    normal = unicodedata.normalize("NFKC", text[: 8 * limit])  # full-width marks become plain ones here, so this comes first
+    plain = "".join(" " if unicodedata.category(c).startswith("C") or c.isspace() else c for c in normal)
     without_marks = re.sub(r"[<>\[\]{}|\"]", " ", plain)
     return re.sub(r" +", " ", without_marks).strip()[:limit].rstrip()
 
@@ -53,18 +55,35 @@ def build_prompt(tokenizer: Tokenizer, task: str, label: str = "", transcript: s
     question    asked instead of the task's own question, after its mark; empty for none
     """
     asked = QUESTIONS[task].format(label=label)
-    own = clean_text(question, QUESTION_CHARACTERS)
+    own = _first_tokens(tokenizer, clean_text(question, QUESTION_CHARACTERS))
     if own:
         asked = f"{asked.split(']')[0]}] The emotion is {label}. {own}" if label else f"{asked.split(']')[0]}] {own}"
-    said = clean_text(transcript, TRANSCRIPT_CHARACTERS)
+    said = _first_tokens(tokenizer, clean_text(transcript, TRANSCRIPT_CHARACTERS))
     after = (f' They said: "{said}".' if said else "") + f" {asked}"
-    return Prompt((tokenizer.token_to_id(BOS), *_ids(tokenizer, CONSTANT)), tuple(_ids(tokenizer, after)))
+    return Prompt((special_id(tokenizer, BOS), *_ids(tokenizer, CONSTANT)), tuple(_ids(tokenizer, after)))
+
+
+def special_id(tokenizer: Tokenizer, token: str) -> int:
+    """Id of one of SPECIAL_TOKENS. ValueError when the tokenizer is not one of ours."""
+    found: int | None = tokenizer.token_to_id(token)
+    if found is None:
+        raise ValueError(f"the tokenizer has no token {token}; export the language model again with its own tokenizer")
+    return found
 
 
 def _ids(tokenizer: Tokenizer, text: str) -> list[int]:
     """Ids of plain text; a special token spelled out in it is refused by construction (see clean_text) and never parsed."""
     ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
     return ids
+
+
+def _first_tokens(tokenizer: Tokenizer, text: str) -> str:
+    """As much of a text as TEXT_TOKENS hold, in whole characters."""
+    ids = _ids(tokenizer, text)
+    if len(ids) <= TEXT_TOKENS:
+        return text
+    kept: str = tokenizer.decode(ids[:TEXT_TOKENS])
+    return kept.rstrip("\N{REPLACEMENT CHARACTER} ")
 
 
 def train_tokenizer(texts: Iterable[str], vocab: int) -> Tokenizer:

@@ -10,6 +10,7 @@ from ..types import Float32
 
 REPEAT_WINDOW = 24
 REPEAT_PENALTY = 1.05  # the published demo's
+LOOP_TIMES, LOOP_TOKENS = 3, 12  # a phrase said three times over, twelve tokens in all, is a circle and not a sentence
 
 
 def log_softmax(logits: Float32) -> Float32:
@@ -23,7 +24,7 @@ def penalise_repeats(logits: Float32, recent: Sequence[int]) -> Float32:
     """Logits with those of recently said tokens lowered (CTRL, arXiv 1909.05858)."""
     if not recent:
         return logits
-    lowered = logits.copy()
+    lowered: Float32 = logits.copy()
     places = np.unique(np.asarray(recent[-REPEAT_WINDOW:]))
     lowered[places] = np.where(lowered[places] > 0, lowered[places] / REPEAT_PENALTY, lowered[places] * REPEAT_PENALTY)
     return lowered
@@ -37,3 +38,13 @@ def choose(logits: Float32, temperature: float, rng: np.random.Generator, top_p:
     order = np.argsort(-probabilities)
     kept = order[: int(np.searchsorted(np.cumsum(probabilities[order]), top_p)) + 1]
     return int(rng.choice(kept, p=probabilities[kept] / probabilities[kept].sum()))
+
+
+def goes_round(ids: Sequence[int]) -> bool:
+    """Whether the last tokens are one phrase over and over: at least LOOP_TIMES times, and LOOP_TOKENS tokens."""
+    for period in range(1, LOOP_TOKENS + 1):
+        length = period * max(LOOP_TIMES, -(-LOOP_TOKENS // period))
+        tail = list(ids[-length:])
+        if len(tail) == length and tail[period:] == tail[:-period]:
+            return True
+    return False

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ..model.graphs import GraphSpec
 from ..types import Float32, Int64
 
 Tensors = Mapping[str, npt.NDArray[np.generic]]
@@ -53,3 +54,23 @@ class LlamaSession(Protocol):
 
     def rewind(self, position: int) -> None:
         """Forget everything from `position` on. ValueError when it lies ahead."""
+
+
+def check_room(position: int, length: int, context: int) -> None:
+    """ValueError with the cure unless `length` more positions fit into the context."""
+    if position + length > context:
+        cure = "shorten the transcript or reasoner.max_tokens"
+        raise ValueError(f"the context holds {context} positions, {position + length} are asked for; {cure}")
+
+
+def check_inputs(spec: GraphSpec, inputs: Tensors) -> None:
+    """ValueError naming graph, tensor, what was expected and what came."""
+    expected = {tensor.name: tensor for tensor in spec.inputs}
+    if set(inputs) != set(expected):
+        raise ValueError(f"graph {spec.name} takes {', '.join(sorted(expected))}, got {', '.join(sorted(inputs))}")
+    for name, array in inputs.items():
+        want = expected[name]
+        fits = len(array.shape) == len(want.shape)
+        fits = fits and all(isinstance(size, str) or size == got for size, got in zip(want.shape, array.shape, strict=True))
+        if not fits or str(array.dtype) != want.dtype:
+            raise ValueError(f"graph {spec.name}: {name} must be {want.shape} {want.dtype}, got {array.shape} {array.dtype}")

@@ -8,7 +8,9 @@ from .base import Encoders, LlamaSession, RuntimeUnavailable
 RUNTIMES = ("onnxruntime", "torch")
 
 
-def open_runtime(folder: ModelFolder, name: str = "auto", threads: int = 1, with_language: bool = True) -> tuple[Encoders, LlamaSession | None]:
+def open_runtime(
+    folder: ModelFolder, name: str = "auto", threads: int = 1, with_language: bool = True
+) -> tuple[Encoders, LlamaSession | None]:
     """Encoders, and the language model where it is wanted and the folder has one.
 
     name  "auto" (ONNX Runtime), "onnxruntime" or "torch". RuntimeUnavailable with the cure.

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from ..model.folder import ModelFolder, ModelFolderError
 from ..model.graphs import GraphSpec, graph_specs
 from ..types import Float32, Int64
-from .base import Tensors
+from .base import Tensors, check_inputs, check_room
 
 PREFERRED = ("CUDAExecutionProvider", "CPUExecutionProvider")
 
@@ -47,6 +47,8 @@ class OnnxEncoders:
     def __init__(self, folder: ModelFolder, threads: int = 1) -> None:
         self._specs = graph_specs(folder.preset)
         self._sessions = {name: open_session(folder.graph(name), threads) for name in self._specs}
+        for name, spec in self._specs.items():
+            check_graph(spec, self._sessions[name], folder.graph(name))
         self._outputs = {name: [output.name for output in session.get_outputs()] for name, session in self._sessions.items()}
 
     @property
@@ -61,16 +63,13 @@ class OnnxEncoders:
         return dict(zip(self._outputs[graph], outputs, strict=True))
 
 
-def check_inputs(spec: GraphSpec, inputs: Tensors) -> None:
-    """ValueError naming graph, tensor, what was expected and what came."""
-    expected = {tensor.name: tensor for tensor in spec.inputs}
-    if set(inputs) != set(expected):
-        raise ValueError(f"graph {spec.name} takes {', '.join(sorted(expected))}, got {', '.join(sorted(inputs))}")
-    for name, array in inputs.items():
-        want = expected[name]
-        fits = len(array.shape) == len(want.shape) and all(isinstance(w, str) or w == g for w, g in zip(want.shape, array.shape, strict=True))
-        if not fits or str(array.dtype) != want.dtype:
-            raise ValueError(f"graph {spec.name}: {name} must be {want.shape} {want.dtype}, got {array.shape} {array.dtype}")
+def check_graph(spec: GraphSpec, session: ort.InferenceSession, path: Path) -> None:
+    """ModelFolderError when a file is not the graph it stands for."""
+    for what, tensors, found in (("inputs", spec.inputs, session.get_inputs()), ("outputs", spec.outputs, session.get_outputs())):
+        names = [tensor.name for tensor in tensors]
+        if sorted(names) != sorted(item.name for item in found):
+            got, wanted = ", ".join(item.name for item in found), ", ".join(names)
+            raise ModelFolderError(f"{path} is no {spec.name} of this preset: its {what} are {got}, not {wanted}; export the model again")
 
 
 class OnnxLlama:
@@ -105,7 +104,7 @@ class OnnxLlama:
 
     @property
     def name(self) -> str:
-        return "onnxruntime:" + self._session.get_providers()[0]
+        return f"onnxruntime:{self._session.get_providers()[0]}"
 
     @property
     def position(self) -> int:
@@ -121,15 +120,14 @@ class OnnxLlama:
         if embeddings.shape[1:] != (self._hidden,) or length == 0:
             raise ValueError(f"extend takes (T, {self._hidden}) embeddings, T at least 1, got {embeddings.shape}")
         total = self._position + length
-        if total > self._context:
-            raise ValueError(f"the context holds {self._context} positions, {total} are asked for; shorten the transcript or reasoner.max_tokens")
+        check_room(self._position, length, self._context)
         self._binding.bind_cpu_input("inputs_embeds", np.ascontiguousarray(embeddings[None], np.float32))
         self._binding.bind_cpu_input("attention_mask", self._mask[:, :total])
         self._binding.bind_output("logits", "cpu")
         self._session.run_with_iobinding(self._binding)
         self._position = total
-        logits: Float32 = self._binding.get_outputs()[self._logits_place].numpy()
-        return logits[0, -1].astype(np.float32, copy=False)
+        logits = self._binding.get_outputs()[self._logits_place].numpy()
+        return np.asarray(logits[0, -1], np.float32)
 
     def rewind(self, position: int) -> None:
         """See `base.LlamaSession.rewind`."""
@@ -139,8 +137,7 @@ class OnnxLlama:
 
 
 def _embedding_table(path: Path, hidden: int) -> npt.NDArray[np.generic]:
-    tables = load_file(path)
-    table = tables.get("embeddings")
+    table: npt.NDArray[np.generic] | None = load_file(path).get("embeddings")
     if table is None or table.ndim != 2 or table.shape[1] != hidden:
         raise ModelFolderError(f"{path} must hold one tensor 'embeddings' of (vocabulary, {hidden}); export the language model again")
     return table

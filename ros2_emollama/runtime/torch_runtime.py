@@ -13,7 +13,7 @@ from ..model.folder import ModelFolder
 from ..model.graphs import graph_specs
 from ..model.network import EmotionNetwork
 from ..types import Float32, Int64
-from .base import RuntimeUnavailable, Tensors
+from .base import RuntimeUnavailable, Tensors, check_inputs, check_room
 
 
 class TorchEncoders:
@@ -22,7 +22,7 @@ class TorchEncoders:
     def __init__(self, folder: ModelFolder, threads: int = 1) -> None:
         path = folder.root / "network.safetensors"
         if not path.is_file():
-            raise RuntimeUnavailable(f"{folder.root} has no network.safetensors, which the torch runtime needs; use model.runtime onnxruntime")
+            raise RuntimeUnavailable(f"{path} is missing, and the torch runtime needs it; use model.runtime onnxruntime")
         torch.set_num_threads(threads)
         network = EmotionNetwork(folder.preset).eval()
         network.load_state_dict(load_file(path))
@@ -36,6 +36,7 @@ class TorchEncoders:
     def run(self, graph: str, inputs: Tensors) -> dict[str, Float32]:
         """See `base.Encoders.run`."""
         spec = self._specs[graph]
+        check_inputs(spec, inputs)
         with torch.inference_mode():
             outputs = self._graphs[graph](*(torch.from_numpy(np.ascontiguousarray(inputs[tensor.name])) for tensor in spec.inputs))
         return {tensor.name: value.numpy() for tensor, value in zip(spec.outputs, outputs, strict=True)}
@@ -68,9 +69,7 @@ class TorchLlama:
 
     def extend(self, embeddings: Float32) -> Float32:
         """See `base.LlamaSession.extend`."""
-        total = self.position + embeddings.shape[0]
-        if total > self._context:
-            raise ValueError(f"the context holds {self._context} positions, {total} are asked for; shorten the transcript or reasoner.max_tokens")
+        check_room(self.position, embeddings.shape[0], self._context)
         with torch.inference_mode():
             out = self._model(inputs_embeds=torch.from_numpy(embeddings)[None], past_key_values=self._cache, use_cache=True)
         logits: Float32 = out.logits[0, -1].numpy()

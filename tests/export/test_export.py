@@ -10,9 +10,9 @@ import pytest
 
 pytest.importorskip("torch")
 
-from export.quantize_llama import QuantizeError, check_blocks  # noqa: E402
-from export.to_onnx import ExportError, main, read_run  # noqa: E402
-from ros2_emollama.model.folder import open_folder  # noqa: E402
+from export.quantize_llama import QuantizeError, check_blocks
+from export.to_onnx import ExportError, main, read_run
+from ros2_emollama.model.folder import open_folder
 
 
 def test_a_block_must_divide_the_widths_and_the_cure_names_those_that_do() -> None:

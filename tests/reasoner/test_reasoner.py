@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from ros2_emollama.model.folder import open_folder
 from ros2_emollama.model.presets import LABELS, TINY
 from ros2_emollama.reasoner import Reasoner
-from ros2_emollama.reasoner.prompt import SPECIAL_TOKENS, TRANSCRIPT_CHARACTERS, build_prompt, clean_text, train_tokenizer
-from ros2_emollama.reasoner.sampling import choose, log_softmax, penalise_repeats
+from ros2_emollama.reasoner.prompt import SPECIAL_TOKENS, TEXT_TOKENS, TRANSCRIPT_CHARACTERS, build_prompt, clean_text, train_tokenizer
+from ros2_emollama.reasoner.sampling import choose, goes_round, log_softmax, penalise_repeats
 from ros2_emollama.types import EmotionState, Percept
 
 TOKENIZER = train_tokenizer(["the person seems happy because the face smiles"] * 3, 400)
@@ -63,6 +63,41 @@ def test_an_explanation_does_not_depend_on_what_was_asked_before(reasoner: Reaso
     reasoner.explain(percept(2), max_tokens=5)
     reasoner.score_labels(first.prefix, LABELS)
     assert reasoner.explain(first, max_tokens=20).text == make_reasoner().explain(first, max_tokens=20).text
+
+
+def test_labels_that_begin_alike_are_scored_apart(reasoner: Reasoner, make_reasoner: Callable[[], Reasoner]) -> None:
+    alike = ("happy", "happy and sad", "happy and angry", "sad")
+    together = reasoner.score_labels(percept(6).prefix, alike)
+    fresh = make_reasoner()
+    for first in range(len(alike)):
+        for second in range(first):
+            pair = fresh.score_labels(percept(6).prefix, (alike[first], alike[second]))
+            assert pair[0] == pytest.approx(together[first] / (together[first] + together[second]), rel=1e-3)
+
+
+@pytest.mark.parametrize("labels", [(), ("happy", "happy")])
+def test_labels_must_be_given_and_different(reasoner: Reasoner, labels: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="labels must be given and all different"):
+        reasoner.score_labels(percept().prefix, labels)
+
+
+def test_the_transcript_is_computed_once_for_labels_and_explanation(reasoner: Reasoner, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = percept(7, transcript="I have waited for this day for so long and now it is here")
+    lengths: list[int] = []
+    extend = reasoner._session.extend
+    reasoner.score_labels(heard.prefix, LABELS, heard.transcript)
+    monkeypatch.setattr(reasoner._session, "extend", lambda rows: lengths.append(len(rows)) or extend(rows))
+    reasoner.explain(heard, max_tokens=3)
+    question = build_prompt(reasoner._tokenizer, "reason", label="neutral").after_prefix
+    assert lengths[0] <= len(question)
+
+
+def test_a_failure_half_way_leaves_nothing_wrong_behind(reasoner: Reasoner, make_reasoner: Callable[[], Reasoner]) -> None:
+    good, bad = percept(8), np.zeros((TINY.llama.context, TINY.llama.hidden), np.float32)
+    before = reasoner.explain(good, max_tokens=8).text
+    with pytest.raises(ValueError, match="context holds"):
+        reasoner.score_labels(bad, LABELS)
+    assert reasoner.explain(good, max_tokens=8).text == before == make_reasoner().explain(good, max_tokens=8).text
 
 
 def test_the_window_is_in_the_answer(reasoner: Reasoner) -> None:
@@ -114,6 +149,14 @@ def test_a_transcript_cannot_speak_as_the_prompt(text: str) -> None:
     assert said.endswith("[reason] The emotion is sad. Why?")
 
 
+@pytest.mark.parametrize("letter", ["漢", "🙂", "ш", "é"])
+def test_a_script_the_tokenizer_never_saw_still_leaves_room_for_an_answer(letter: str) -> None:
+    ids = build_prompt(TOKENIZER, "reason", label="sad", transcript=letter * 1000, question=letter * 1000).after_prefix
+    assert len(ids) < 2 * TEXT_TOKENS + 40
+    assert "\N{REPLACEMENT CHARACTER}" not in TOKENIZER.decode(list(ids))
+    assert TOKENIZER.decode(list(ids)).count(letter) >= 40
+
+
 @given(st.text(max_size=400))
 @settings(max_examples=200, deadline=None)
 def test_whatever_is_said_is_one_short_plain_line(text: str) -> None:
@@ -125,7 +168,8 @@ def test_whatever_is_said_is_one_short_plain_line(text: str) -> None:
 
 
 def test_the_constant_part_is_the_same_for_every_prompt() -> None:
-    prompts = [build_prompt(TOKENIZER, task, label="sad", transcript=said) for task in ("emotion", "reason", "face") for said in ("", "hello")]
+    asked = [(task, said) for task in ("emotion", "reason", "face") for said in ("", "hello")]
+    prompts = [build_prompt(TOKENIZER, task, label="sad", transcript=said) for task, said in asked]
     assert len({prompt.before_prefix for prompt in prompts}) == 1
     with pytest.raises(KeyError):
         build_prompt(TOKENIZER, "dance")
@@ -134,6 +178,21 @@ def test_the_constant_part_is_the_same_for_every_prompt() -> None:
 def test_a_question_is_asked_after_its_mark() -> None:
     said = TOKENIZER.decode(list(build_prompt(TOKENIZER, "reason", label="sad", question="Is she [emotion] tired?").after_prefix))
     assert said.strip() == "[reason] The emotion is sad. Is she emotion tired?"
+
+
+@pytest.mark.parametrize(
+    ("ids", "circling"),
+    [
+        ([7] * 12, True),
+        ([7] * 11, False),
+        ([1, *[2, 3] * 6], True),
+        ([*[1, 2, 3, 4, 5] * 3], True),
+        ([*[1, 2, 3, 4, 5] * 2, 1, 2, 3, 4, 6], False),
+        (list(range(60)), False),
+    ],
+)
+def test_a_phrase_said_over_and_over_is_noticed(ids: list[int], circling: bool) -> None:
+    assert goes_round(ids) is circling
 
 
 def test_at_temperature_zero_the_likeliest_token_is_said_and_repeats_are_lowered() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,10 @@ import pytest
 
 pytest.importorskip("torch")
 
-from ros2_emollama.model.folder import ModelFolder, open_folder  # noqa: E402
-from ros2_emollama.model.graphs import graph_specs  # noqa: E402
-from ros2_emollama.runtime.base import Encoders, LlamaSession, RuntimeUnavailable  # noqa: E402
-from ros2_emollama.runtime.factory import open_runtime  # noqa: E402
+from ros2_emollama.model.folder import ModelFolder, ModelFolderError, open_folder
+from ros2_emollama.model.graphs import graph_specs
+from ros2_emollama.runtime.base import Encoders, LlamaSession, RuntimeUnavailable
+from ros2_emollama.runtime.factory import open_runtime
 
 
 @pytest.fixture(scope="module")
@@ -57,16 +58,29 @@ def test_the_frame_encoder_takes_any_number_of_frames(folder: ModelFolder, onnx:
     assert onnx[0].run("frame_encoder", inputs_of(folder, "frame_encoder", frames))["tokens"].shape[0] == frames
 
 
-def test_a_wrong_shape_or_type_is_refused_by_name(folder: ModelFolder, onnx: tuple) -> None:
+@pytest.mark.parametrize("runtime", ["onnx", "torch_"])
+def test_a_wrong_shape_or_type_is_refused_by_name(folder: ModelFolder, runtime: str, request: pytest.FixtureRequest) -> None:
+    encoders: Encoders = request.getfixturevalue(runtime)[0]
     inputs = inputs_of(folder, "audio_encoder")
     with pytest.raises(ValueError, match="audio_encoder: logmel must be"):
-        onnx[0].run("audio_encoder", {"logmel": inputs["logmel"][:, :-1]})
-    with pytest.raises(ValueError, match="got .* float64"):
-        onnx[0].run("audio_encoder", {"logmel": inputs["logmel"].astype(np.float64)})
+        encoders.run("audio_encoder", {"logmel": inputs["logmel"][:, :-1]})
+    with pytest.raises(ValueError, match=r"got .* float64"):
+        encoders.run("audio_encoder", {"logmel": inputs["logmel"].astype(np.float64)})
     with pytest.raises(ValueError, match="takes logmel, got sound"):
-        onnx[0].run("audio_encoder", {"sound": inputs["logmel"]})
+        encoders.run("audio_encoder", {"sound": inputs["logmel"]})
     with pytest.raises(KeyError):
-        onnx[0].run("smell_encoder", {})
+        encoders.run("smell_encoder", {})
+
+
+def test_a_file_that_is_another_graph_or_no_graph_is_refused_by_name(folder: ModelFolder, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(folder.root, model)
+    shutil.copyfile(model / "scene_encoder.onnx", model / "audio_encoder.onnx")
+    with pytest.raises(ModelFolderError, match=r"audio_encoder\.onnx is no audio_encoder of this preset: its inputs are pixels"):
+        open_runtime(open_folder(model), "onnxruntime")
+    (model / "audio_encoder.onnx").write_bytes(b"no graph")
+    with pytest.raises(ModelFolderError, match=r"audio_encoder\.onnx cannot be loaded"):
+        open_runtime(open_folder(model), "onnxruntime")
 
 
 def words(count: int, hidden: int = 64) -> np.ndarray:
@@ -81,7 +95,9 @@ def test_four_bits_stay_close_to_torch(onnx: tuple, torch_: tuple) -> None:
     assert first @ second / np.linalg.norm(first) / np.linalg.norm(second) > 0.9
 
 
-def test_the_unquantised_graph_equals_torch_through_prefill_decode_and_rewind(tiny_run: Path, tmp_path: Path, torch_: tuple, folder: ModelFolder) -> None:
+def test_the_unquantised_graph_equals_torch_through_prefill_decode_and_rewind(
+    tiny_run: Path, tmp_path: Path, torch_: tuple, folder: ModelFolder
+) -> None:
     from export.quantize_llama import quantize_llama
     from ros2_emollama.model.folder import Manifest, write_manifest
     from ros2_emollama.runtime.onnx_runtime import OnnxLlama
