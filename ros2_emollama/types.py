@@ -68,7 +68,7 @@ class Window:
     samples      (S,) float32, mono at `sample_rate_hz`; zeros where the microphone gave nothing
     audio_seen   (S_blocks,) bool, one entry a tick: True where sound covers at least half of that hop
     dropped      what was lost since the previous window, by cause (see windows.py for the causes)
-    transcript   what the person said, as last heard before `end_ns`; empty if nothing
+    transcript   what the person said, the newest stamped within the window; empty if nothing
     """
 
     tick: int

@@ -19,10 +19,11 @@ import soundfile
 import soxr
 from tqdm import tqdm
 
+from ros2_emollama.analysis import windows_of
 from ros2_emollama.config import Config, ModelConfig, ReasonerConfig
 from ros2_emollama.media import read_clip
 from ros2_emollama.pipeline import Pipeline
-from ros2_emollama.types import AudioChunk, Float32, Frame, GridFrame, Window, seconds_to_ns
+from ros2_emollama.types import Float32, Frame, GridFrame, Window, seconds_to_ns
 from ros2_emollama.windows import WindowAssembler
 
 BOOTSTRAPS = 1000
@@ -118,11 +119,8 @@ def probabilities_of(pipeline: Pipeline, item: Item) -> npt.NDArray[np.float64]:
 
 def clip_windows(pipeline: Pipeline, path: Path) -> list[Window]:
     """All windows of a clip, one a hop."""
-    assembler = WindowAssembler(pipeline.window_spec)
-    windows: list[Window] = []
-    for piece in read_clip(path, pipeline.preset.audio.sample_rate_hz):
-        windows += assembler.add_audio(piece) if isinstance(piece, AudioChunk) else assembler.add_frame(piece)
-    windows += assembler.finish()
+    clip = read_clip(path, pipeline.preset.audio.sample_rate_hz)
+    windows = list(windows_of(clip, WindowAssembler(pipeline.window_spec)))
     if not windows:
         raise ValueError(f"{path} is too short for a single window")
     return windows
