@@ -7,7 +7,7 @@ SECONDS ?=
 
 V   := $(abspath $(VENV))
 PY  := $(V)/bin/python
-PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+PIP := $(PY) -m pip install -qq --disable-pip-version-check
 
 # Real ROS 2 Jazzy from PyPI, with what builds messages. The bounds keep Kilted's halves of shared names out.
 ROS_WHEELS := 'ros-jazzy-rclpy[fastrtps]' ros-jazzy-sensor-msgs ros-jazzy-diagnostic-msgs ros-jazzy-std-srvs \
