@@ -146,6 +146,8 @@ def _figures(listener: Listener, spent: float) -> dict[str, Any]:
         "stage_ms_median": {name: float(np.median(values)) for name, values in stages.items()},
         "explanations_per_second": len(explanations) / spent,
         "first_token_ms_p50": float(np.median([1e3 * m.first_token_seconds for m in explanations])) if explanations else float("nan"),
-        "first_token_ms_p99": float(np.percentile([1e3 * m.first_token_seconds for m in explanations], 99)) if explanations else float("nan"),
+        "first_token_ms_p99": float(np.percentile([1e3 * m.first_token_seconds for m in explanations], 99))
+        if explanations
+        else float("nan"),
         "tokens_per_second": float(np.median(decode)) if decode else float("nan"),
     }

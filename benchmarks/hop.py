@@ -26,7 +26,15 @@ def _windows(pipeline: Pipeline, count: int) -> list[Window]:
     samples = (0.05 * rng.standard_normal(round(spec.seconds * spec.sample_rate_hz))).astype(np.float32)
     seen = np.ones(spec.frames, np.bool_)
     return [
-        Window(i + spec.frames, i * tick_ns, (i + spec.frames) * tick_ns, tuple(frames[i : i + spec.frames]), samples, spec.sample_rate_hz, seen)
+        Window(
+            i + spec.frames,
+            i * tick_ns,
+            (i + spec.frames) * tick_ns,
+            tuple(frames[i : i + spec.frames]),
+            samples,
+            spec.sample_rate_hz,
+            seen,
+        )
         for i in range(count)
     ]
 
@@ -38,17 +46,17 @@ def measure_hop(model: str, hops: int = 24) -> dict[str, Any]:
     windows = _windows(pipeline, hops)
     streamed, whole, stream_frames, whole_frames = [], [], [], []
     pipeline.perceive(windows[0])
-    ring = dict(pipeline._ring)  # noqa: SLF001 the ring is what is measured
+    ring = dict(pipeline._ring)
     stages: dict[str, list[float]] = {}
     for window in windows[1:]:
-        pipeline._ring = ring  # noqa: SLF001
+        pipeline._ring = ring
         start = time.perf_counter()
         percept = pipeline.perceive(window)
         streamed.append(time.perf_counter() - start)
         stream_frames.append(_frame_stage(percept.state.stage_seconds))
         for stage, seconds in percept.state.stage_seconds.items():
             stages.setdefault(stage, []).append(seconds)
-        ring = dict(pipeline._ring)  # noqa: SLF001
+        ring = dict(pipeline._ring)
         pipeline.forget()
         start = time.perf_counter()
         percept = pipeline.perceive(window)

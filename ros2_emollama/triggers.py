@@ -1,6 +1,6 @@
 """When is a label a new label, and when is it time to explain? Pure: looks at states and their stamps only.
 
-    state ─► LabelTracker ─► the label that holds (hysteresis, dwell) ─► ExplanationTriggers ─► "change", "period", "request" or None
+state ─► LabelTracker ─► the label that holds (hysteresis, dwell) ─► ExplanationTriggers ─► "change", "period", "request" or None
 """
 
 from __future__ import annotations

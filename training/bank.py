@@ -57,7 +57,7 @@ class SceneBank:
 
 def _keep(path: Path, bank: FaceBank | VoiceBank | SceneBank) -> None:
     temporary = path.with_name(path.stem + ".tmp.npz")
-    np.savez(temporary, **{key: value for key, value in asdict(bank).items()})
+    np.savez(temporary, **asdict(bank))
     temporary.replace(path)
 
 
@@ -74,7 +74,9 @@ def face_bank(network: EmotionNetwork, paths: Paths, split: str, per_class: int,
     tokens = []
     for start in tqdm(range(0, kept.size, 64), desc=f"faces ({split})"):
         pictures = torch.from_numpy(faces.pictures[kept[start : start + 64]]).float().unsqueeze(1) / 255
-        views = torch.stack([network.vision.face_net(normalise(jitter(pictures, rng) if look else pictures)) for look in range(looks)], dim=1)
+        views = torch.stack(
+            [network.vision.face_net(normalise(jitter(pictures, rng) if look else pictures)) for look in range(looks)], dim=1
+        )
         tokens.append(views.numpy().astype(np.float16))
     bank = FaceBank(np.concatenate(tokens), faces.labels[kept])
     _keep(path, bank)

@@ -54,7 +54,9 @@ def fractal(rng: np.random.Generator, side: int) -> Grey:
     slope = rng.uniform(0.4, 1.0)
     for level in range(1, 7):
         cells = 2**level
-        total += slope**level * cv2.resize(rng.standard_normal((cells, cells)).astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
+        total += slope**level * cv2.resize(
+            rng.standard_normal((cells, cells)).astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC
+        )
     return total
 
 
@@ -91,7 +93,7 @@ def clutter(canvas: Grey, rng: np.random.Generator) -> None:
         cv2.circle(canvas, first.tolist(), int(rng.integers(2, side // 3)), shade, -1 if rng.random() < 0.7 else 2)
     else:
         step = int(rng.integers(4, 24))
-        canvas[:: step, :] = 0.5 * canvas[::step, :] + 0.5 * shade
+        canvas[::step, :] = 0.5 * canvas[::step, :] + 0.5 * shade
 
 
 def oval(side: int, rng: np.random.Generator) -> Grey:
@@ -108,7 +110,16 @@ def body(canvas: Grey, x: float, y: float, height: float, rng: np.random.Generat
     half, tone = height / 2, float(rng.uniform(0.02, 0.9))
     skin = float(rng.uniform(0.25, 0.85))
     shoulders = (round(x + rng.normal(0, 0.1) * height), round(y + height * rng.uniform(1.1, 1.5)))
-    cv2.ellipse(canvas, shoulders, (round(height * rng.uniform(0.9, 1.5)), round(height * rng.uniform(0.55, 0.9))), 0, 180, 360, float(rng.uniform(0, 1)), -1)
+    cv2.ellipse(
+        canvas,
+        shoulders,
+        (round(height * rng.uniform(0.9, 1.5)), round(height * rng.uniform(0.55, 0.9))),
+        0,
+        180,
+        360,
+        float(rng.uniform(0, 1)),
+        -1,
+    )
     cv2.rectangle(canvas, (round(x - half * 0.5), round(y)), (round(x + half * 0.5), round(y + height * 0.8)), skin * 0.9, -1)
     if rng.random() < 0.8:
         axes = (round(half * rng.uniform(0.95, 1.35)), round(half * rng.uniform(1.1, 1.6)))

@@ -16,7 +16,7 @@ SAMPLE_RATE_HZ = 16000
 
 @dataclass(frozen=True)
 class VoiceMeasures:
-    """pitch_hz and pitch_range_semitones over voiced frames (NaN without any); level_dbfs of the speaking part; active_share of the window."""
+    """pitch_hz, pitch_range_semitones: of voiced frames, NaN without any; level_dbfs: of the speaking part; active_share: of the window."""
 
     pitch_hz: float
     pitch_range_semitones: float

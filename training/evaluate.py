@@ -48,7 +48,9 @@ class RowError(ValueError):
 def read_manifest(path: Path, labels: tuple[str, ...], strict: bool) -> tuple[list[Item], list[str]]:
     """Usable rows, and what is wrong with the others. FileNotFoundError, or RowError at the first bad row where `strict`."""
     if not path.is_file():
-        raise FileNotFoundError(f"no manifest {path}; write one with columns image,audio,video,label,speaker, or: python -m training manifest --help")
+        raise FileNotFoundError(
+            f"no manifest {path}; write one with columns image,audio,video,label,speaker, or: python -m training manifest --help"
+        )
     items, problems = [], []
     with path.open(newline="", encoding="utf-8") as stream:
         reader = csv.DictReader(stream)
@@ -146,9 +148,7 @@ def evaluate(model: str, manifest: Path, strict: bool = False) -> dict[str, Any]
     return {"model": pipeline.folder.model_id, "manifest": str(manifest), **report, "skipped": len(problems), "problems": problems[:50]}
 
 
-def report_of(
-    probabilities: npt.NDArray[np.float64], truth: list[str], speakers: list[str], labels: tuple[str, ...]
-) -> dict[str, Any]:
+def report_of(probabilities: npt.NDArray[np.float64], truth: list[str], speakers: list[str], labels: tuple[str, ...]) -> dict[str, Any]:
     """n, accuracy, uar (over the labels that occur), per-class recall, confusion (rows: truth), nll, 95 % bootstrap interval of the uar."""
     true = np.array([labels.index(label) for label in truth])
     said = probabilities.argmax(axis=1)

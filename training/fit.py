@@ -1,8 +1,8 @@
 """The nano recipe, stage after stage; each resumes where it was stopped, a finished one is only loaded.
 
-    face ─┐
-    locate ├─► perception ─► describe ─► cognition ─► RUN/{network.safetensors, llama/, tokenizer.json, preset.json, metrics.json}
-    voice ─┘
+face ─┐
+locate ├─► perception ─► describe ─► cognition ─► RUN/{network.safetensors, llama/, tokenizer.json, preset.json, metrics.json}
+voice ─┘
 """
 
 from __future__ import annotations
@@ -33,7 +33,11 @@ def fit_stage(name: str, preset: Preset, paths: Paths) -> dict[str, float]:
         return _fit_language(preset, paths)
     if name == "perception":
         return _finish(name, paths, lambda: _fit_perception(preset, paths))
-    trainers: dict[str, Callable[..., tuple[nn.Module, dict[str, float]]]] = {"face": train_faces, "locate": train_locator, "voice": train_voices}
+    trainers: dict[str, Callable[..., tuple[nn.Module, dict[str, float]]]] = {
+        "face": train_faces,
+        "locate": train_locator,
+        "voice": train_voices,
+    }
 
     def work() -> tuple[dict[str, torch.Tensor], dict[str, float]]:
         module, figures = trainers[name](preset, paths)

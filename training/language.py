@@ -103,7 +103,7 @@ def sample_of(tokenizer: Tokenizer, cues: Cues, target: Tensor, task: str, rng: 
         "reason": lambda: explain(cues, label, rng),
     }
     prompt = build_prompt(tokenizer, task, label=label if task == "reason" else "")
-    answer = tokenizer.encode(answers[task](), add_special_tokens=False).ids + [tokenizer.token_to_id("</s>")]
+    answer = [*tokenizer.encode(answers[task](), add_special_tokens=False).ids, tokenizer.token_to_id("</s>")]
     return Sample(list(prompt.before_prefix), list(prompt.after_prefix), answer)
 
 
@@ -178,5 +178,3 @@ def make_tokenizer(preset: LlamaPreset, paths: Paths) -> Tokenizer:
     if not path.is_file():
         train_tokenizer(corpus(np.random.default_rng(2), 3000), preset.vocab).save(str(path))
     return Tokenizer.from_file(str(path))
-
-

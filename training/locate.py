@@ -1,4 +1,4 @@
-"""Stage `locate`: the Locator learns where a face is, how large, and that there is none. Objects as points (heat map and box at the centre)."""
+"""Stage `locate`: the Locator learns where a face is, how large, and that there is none: objects as points, heat map and box at the centre."""
 
 from __future__ import annotations
 
@@ -93,6 +93,9 @@ def located_figures(model: nn.Module, views: list[View]) -> dict[str, float]:
 
 def overlap(first: np.ndarray, second: np.ndarray) -> float:
     """Intersection over union of two squares given as centre x, centre y, side."""
-    sides = [max(0.0, min(first[i] + first[2] / 2, second[i] + second[2] / 2) - max(first[i] - first[2] / 2, second[i] - second[2] / 2)) for i in (0, 1)]
+    sides = [
+        max(0.0, min(first[i] + first[2] / 2, second[i] + second[2] / 2) - max(first[i] - first[2] / 2, second[i] - second[2] / 2))
+        for i in (0, 1)
+    ]
     shared = sides[0] * sides[1]
     return float(shared / (first[2] ** 2 + second[2] ** 2 - shared))

@@ -125,7 +125,13 @@ def _validated(module: nn.Module, average: Average, validate: Callable[[nn.Modul
 
 def _save(path: Path, module: nn.Module, average: Average, optimizer: torch.optim.Optimizer, step: int, figures: dict[str, float]) -> None:
     temporary = path.with_suffix(".tmp")
-    content = {"module": module.state_dict(), "average": average.state, "optimizer": optimizer.state_dict(), "step": step, "figures": figures}
+    content = {
+        "module": module.state_dict(),
+        "average": average.state,
+        "optimizer": optimizer.state_dict(),
+        "step": step,
+        "figures": figures,
+    }
     torch.save(content, temporary)
     temporary.replace(path)
 

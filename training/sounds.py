@@ -49,7 +49,9 @@ def not_speech(rng: np.random.Generator, count: int) -> Samples:
         clicks = np.zeros(count, np.float32)
         for start in rng.integers(0, count - 800, int(rng.integers(1, 14))):
             length = int(rng.integers(40, 800))
-            clicks[start : start + length] += rng.standard_normal(length).astype(np.float32) * np.exp(-np.arange(length) / (length / 5)).astype(np.float32)
+            clicks[start : start + length] += rng.standard_normal(length).astype(np.float32) * np.exp(
+                -np.arange(length) / (length / 5)
+            ).astype(np.float32)
         return clicks * 3 + 0.05 * coloured_noise(rng, count)
     return 0.01 * coloured_noise(rng, count)
 

@@ -12,7 +12,6 @@ from ros2_emollama.model.logmel import log_mel
 from ros2_emollama.model.presets import LABELS, Preset
 
 from .data import VOICE_SETS, Voices
-
 from .loop import Schedule, fit, recall_figures
 from .paths import Paths
 from .sounds import heard, plain
@@ -84,7 +83,9 @@ def train_voices(preset: Preset, paths: Paths, schedule: Schedule = VOICE_SCHEDU
         for name, places in held.items():
             logmel = torch.from_numpy(np.stack([log_mel(plain(voices.voice(int(i)), preset.audio, seconds), preset.audio) for i in places]))
             logits = torch.cat([module(piece)[0].float() for piece in logmel.split(64)])
-            figures[f"uar_{name.removeprefix('speech_')}"] = recall_figures(logits.argmax(1), torch.from_numpy(voices.labels[places]), 7)["uar"]
+            figures[f"uar_{name.removeprefix('speech_')}"] = recall_figures(logits.argmax(1), torch.from_numpy(voices.labels[places]), 7)[
+                "uar"
+            ]
         figures.update(speech_figures(module, voices, preset))
         return figures
 
@@ -106,7 +107,9 @@ def speech_figures(module: nn.Module, voices: Voices, preset: Preset) -> dict[st
     held = voices.where("val")
 
     def share(spoken: bool) -> float:
-        sounds = [heard(voices.voice(int(rng.choice(held))) if spoken else None, preset.audio, preset.window_seconds, rng) for _ in range(128)]
+        sounds = [
+            heard(voices.voice(int(rng.choice(held))) if spoken else None, preset.audio, preset.window_seconds, rng) for _ in range(128)
+        ]
         speech = module.audio(torch.from_numpy(np.stack([log_mel(s.samples, preset.audio) for s in sounds])))[1]  # type: ignore[operator,union-attr]
         return float((speech > 0.5).float().mean())
 

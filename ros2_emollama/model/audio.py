@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from .presets import AudioPreset
 
-
 SPEECH_TOKENS = 4  # speech is present when a quarter second of the window is surely speech
 
 

@@ -1,9 +1,9 @@
 """A model is a folder: manifest.json and the files it names, each with its SHA-256. No pickle, no torch.
 
-    manifest.json    preset (all its numbers), graphs, language files, licence, hashes
-    *.onnx           the encoder graphs (names and tensors: graphs.py)
-    network.safetensors   the same weights for the torch runtime (optional)
-    llama/…          the 4-bit graph, embeddings.safetensors, tokenizer.json
+manifest.json    preset (all its numbers), graphs, language files, licence, hashes
+*.onnx           the encoder graphs (names and tensors: graphs.py)
+network.safetensors   the same weights for the torch runtime (optional)
+llama/…          the 4-bit graph, embeddings.safetensors, tokenizer.json
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ class ModelFolder:
     def _named(self, table: Mapping[str, str], name: str, what: str) -> Path:
         if name not in table:
             known = ", ".join(sorted(table)) or "none"
-            raise ModelFolderError(f"{self.root} has no {what} {name!r} (it has: {known}); export it again: python -m export.to_onnx --help")
+            raise ModelFolderError(
+                f"{self.root} has no {what} {name!r} (it has: {known}); export it again: python -m export.to_onnx --help"
+            )
         return self.root / table[name]
 
     def verify(self) -> None:
@@ -100,11 +102,13 @@ class ModelFolder:
         for name, facts in self.manifest.files.items():
             path = self.root / name
             if not path.is_file():
-                raise ModelFolderError(f"model file {path} is missing; restore it (for the shipped model: git checkout -- models/{self.manifest.name})")
+                raise ModelFolderError(
+                    f"model file {path} is missing; restore it (for the shipped model: git checkout -- models/{self.manifest.name})"
+                )
             found = file_facts(path)
             if found["sha256"] != facts["sha256"]:
                 raise ModelFolderError(
-                    f"model file {path} is not the one in the manifest (sha256 {found['sha256'][:12]}…, expected {str(facts['sha256'])[:12]}…); "
+                    f"model file {path} is not the one in the manifest (sha256 {found['sha256'][:12]}…, expected {facts['sha256'][:12]}…); "
                     f"restore it (for the shipped model: git checkout -- models/{self.manifest.name}) or export the model again"
                 )
 
@@ -137,7 +141,11 @@ def _refuse_escapes(root: Path, manifest: Manifest) -> None:
     for name in (*manifest.files, *manifest.graphs.values(), *manifest.language.values()):
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise ModelFolderError(f"{root / MANIFEST} names {name!r}, outside its folder; do not use this model")
-    unhashed = [name for name in (*manifest.graphs.values(), *manifest.language.values()) if name not in manifest.files and not (root / name).is_dir()]
+    unhashed = [
+        name
+        for name in (*manifest.graphs.values(), *manifest.language.values())
+        if name not in manifest.files and not (root / name).is_dir()
+    ]
     if unhashed:
         raise ModelFolderError(f"{root / MANIFEST} gives no hash for {', '.join(unhashed)}; export the model again")
 
@@ -145,7 +153,9 @@ def _refuse_escapes(root: Path, manifest: Manifest) -> None:
 def write_manifest(root: Path, manifest: Manifest) -> None:
     """Hash every file below `root` (but the manifest, cards and pictures) and write the manifest, atomically."""
     skipped = {MANIFEST, "MODEL_CARD.md"}
-    paths = sorted(path for path in root.rglob("*") if path.is_file() and path.name not in skipped and path.suffix not in (".png", ".md", ".tmp"))
+    paths = sorted(
+        path for path in root.rglob("*") if path.is_file() and path.name not in skipped and path.suffix not in (".png", ".md", ".tmp")
+    )
     files = {path.relative_to(root).as_posix(): file_facts(path) for path in paths}
     complete = Manifest(manifest.name, manifest.preset, manifest.graphs, manifest.language, files, manifest.info)
     temporary = root / (MANIFEST + ".tmp")

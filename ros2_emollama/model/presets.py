@@ -171,7 +171,9 @@ def _build(kind: type[Any], values: dict[str, Any]) -> Any:
     names = {item.name for item in dataclasses.fields(kind)}
     unknown = set(values) - names
     if unknown:
-        raise ValueError(f"{kind.__name__} has no field {', '.join(sorted(unknown))}; the model folder was written by another version of emollama")
+        raise ValueError(
+            f"{kind.__name__} has no field {', '.join(sorted(unknown))}; the model folder was written by another version of emollama"
+        )
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
 
 

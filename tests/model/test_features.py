@@ -13,8 +13,9 @@ from ros2_emollama.model.presets import NANO, Preset, find_preset, preset_from_d
 @pytest.mark.parametrize(("height", "width"), [(480, 640), (720, 1280), (640, 360), (256, 256), (31, 17)])
 def test_the_canvas_keeps_proportions_and_centres_the_picture(height: int, width: int) -> None:
     canvas = to_canvas(np.full((height, width, 3), 255, np.uint8), 256)
-    rows, columns = np.flatnonzero((canvas == 255).all(axis=(1, 2)) | (canvas == 255).all(axis=2).any(axis=1)), np.flatnonzero(
-        (canvas == 255).all(axis=2).any(axis=0)
+    rows, columns = (
+        np.flatnonzero((canvas == 255).all(axis=(1, 2)) | (canvas == 255).all(axis=2).any(axis=1)),
+        np.flatnonzero((canvas == 255).all(axis=2).any(axis=0)),
     )
     assert canvas.shape == (256, 256, 3)
     assert abs(rows.size / columns.size - height / width) < 0.05 * height / width + 0.01
@@ -33,7 +34,7 @@ def test_a_box_on_the_canvas_is_found_again_in_the_picture() -> None:
 
 @pytest.mark.parametrize("bad", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)])
 def test_a_frame_of_another_form_is_refused_with_its_form(bad: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="must be .H, W, 3. uint8 RGB, got"):
+    with pytest.raises(ValueError, match=r"must be \(H, W, 3\) uint8 RGB, got"):
         to_canvas(bad, 256)
 
 

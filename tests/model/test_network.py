@@ -27,7 +27,13 @@ def test_conv_attention_has_the_published_number_of_parameters() -> None:
 
 def test_conv_attention_keeps_the_published_parameter_names() -> None:
     names = {name.rsplit(".", 1)[0] for name, _ in ConvAttention(8, 8, 8, FusionPreset()).named_parameters()}
-    expected = {f"feats_prep.{i}.{j}" for i in range(3) for j in (0, 3)} | {"attention_mlp.0", "attention_mlp.3", "fc_att", "conv_entry", "fc_final"}
+    expected = {f"feats_prep.{i}.{j}" for i in range(3) for j in (0, 3)} | {
+        "attention_mlp.0",
+        "attention_mlp.3",
+        "fc_att",
+        "conv_entry",
+        "fc_final",
+    }
     assert names == expected | {f"conv_module.conv_blocks.{i}.conv_block.0" for i in range(4)}
 
 
@@ -70,7 +76,8 @@ def test_graphs_have_the_shapes_they_declare(network: EmotionNetwork) -> None:
     for name, spec in graph_specs(TINY).items():
         shapes = [[2 if isinstance(size, str) else size for size in tensor.shape] for tensor in spec.inputs]
         inputs = [
-            torch.zeros(shape, dtype=torch.uint8 if tensor.dtype == "uint8" else torch.float32) for shape, tensor in zip(shapes, spec.inputs, strict=True)
+            torch.zeros(shape, dtype=torch.uint8 if tensor.dtype == "uint8" else torch.float32)
+            for shape, tensor in zip(shapes, spec.inputs, strict=True)
         ]
         for output, declared in zip(network.graph(name).eval()(*inputs), spec.outputs, strict=True):
             assert list(output.shape) == [2 if isinstance(size, str) else size for size in declared.shape], (name, declared.name)

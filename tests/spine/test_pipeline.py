@@ -52,7 +52,9 @@ def test_a_hop_encodes_one_frame_and_a_first_window_all(pipeline: Pipeline, monk
     encoded: list[int] = []
     run = pipeline._encoders.run
     monkeypatch.setattr(
-        pipeline._encoders, "run", lambda graph, inputs: (encoded.append(len(inputs["pixels"])) if graph == "frame_encoder" else None, run(graph, inputs))[1]
+        pipeline._encoders,
+        "run",
+        lambda graph, inputs: (encoded.append(len(inputs["pixels"])) if graph == "frame_encoder" else None, run(graph, inputs))[1],
     )
     pipeline.forget()
     for window in windows(3):

@@ -43,9 +43,7 @@ class ScriptedPipeline:
         )
         return Percept(state, np.zeros((1, 4), np.float32))
 
-    def explain(
-        self, percept: Percept, label: str, on_text: Callable[[str], None], cancelled: Callable[[], bool], **_: Any
-    ) -> Explanation:
+    def explain(self, percept: Percept, label: str, on_text: Callable[[str], None], cancelled: Callable[[], bool], **_: Any) -> Explanation:
         self.explaining.set()
         on_text("because")
         while not self.gate.wait(0.002):
@@ -55,7 +53,9 @@ class ScriptedPipeline:
 
 
 @contextmanager
-def running(pipeline: ScriptedPipeline, reasoner: ReasonerConfig) -> Iterator[tuple[Worker, list[EmotionState], list[Explanation], list[str]]]:
+def running(
+    pipeline: ScriptedPipeline, reasoner: ReasonerConfig
+) -> Iterator[tuple[Worker, list[EmotionState], list[Explanation], list[str]]]:
     states: list[EmotionState] = []
     explanations: list[Explanation] = []
     errors: list[str] = []

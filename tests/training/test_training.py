@@ -140,10 +140,16 @@ def tars(tmp_path: Path) -> Path:
     sound = io.BytesIO()
     soundfile.write(sound, np.linspace(-0.5, 0.5, 800, dtype=np.float32), 16000, format="FLAC")
     for name in ("face_fer2013", "face_muxspace"):
-        rows = [{"path": "a.png", "label7": "happy", "speaker": "", "split": "train"}, {"path": "bad.png", "label7": "sad", "speaker": "", "split": "val"}]
+        rows = [
+            {"path": "a.png", "label7": "happy", "speaker": "", "split": "train"},
+            {"path": "bad.png", "label7": "sad", "speaker": "", "split": "val"},
+        ]
         write_tar(data / f"{name}.tar", {"a.png": picture, "bad.png": b"not a picture"}, rows)
     for name in ("speech_ravdess", "speech_nemo", "speech_emodb"):
-        rows = [{"path": "v.flac", "label7": "angry", "speaker": "s1", "split": "val"}, {"path": "w.flac", "label7": "", "speaker": "s2", "split": "val"}]
+        rows = [
+            {"path": "v.flac", "label7": "angry", "speaker": "s1", "split": "val"},
+            {"path": "w.flac", "label7": "", "speaker": "s2", "split": "val"},
+        ]
         write_tar(data / f"{name}.tar", {"v.flac": sound.getvalue(), "w.flac": sound.getvalue()}, rows)
     return data
 
