@@ -91,8 +91,13 @@ lint: dev  ## ruff, mypy (strict), import-linter
 bench: dev  ## latency and cost through the real graph
 	$(PY) -m benchmarks
 
-train-nano: dev  ## train the shipped model again: make train-nano [DATA=folder]
-	$(PY) -m training nano
+DATA ?= ../shared/data
+RUN  ?= runs/nano
+
+train-nano: dev  ## train the shipped model again; goes on where it was stopped: make train-nano [DATA=folder] [RUN=folder]
+	$(PY) -m training prepare --data '$(DATA)' --cache cache
+	$(PY) -m training fit --recipe nano --data '$(DATA)' --cache cache --run '$(RUN)'
+	$(PY) -m export.to_onnx --run '$(RUN)' --output models/nano --licence CC-BY-NC-SA-4.0
 
 clean:  ## remove the environment and everything built
 	rm -rf $(V) build .demo .mypy_cache .ruff_cache .pytest_cache
