@@ -1,4 +1,4 @@
-"""Stage `locate`: the Locator learns where a face is, how large, and that there is none. Faces are points: a heat map, a box at the centre."""
+"""Stage `locate`: the Locator learns where a face is, how large, and that there is none. Faces are points with a heat map and a box."""
 
 from __future__ import annotations
 
