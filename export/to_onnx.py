@@ -132,8 +132,8 @@ def main(argv: list[str] | None = None) -> int:
     except (ExportError, ValueError, OSError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 2
-    for name, error in errors.items():
-        print(f"{name}: largest difference from torch {error:.2g}")
+    for name, difference in errors.items():
+        print(f"{name}: largest difference from torch {difference:.2g}")
     print(f"wrote {arguments.output}")
     return 0
 

@@ -10,9 +10,12 @@ import pytest
 
 pytest.importorskip("torch")
 
+from export import parity
 from export.quantize_llama import QuantizeError, check_blocks
 from export.to_onnx import ExportError, main, read_run
 from ros2_emollama.model.folder import open_folder
+from ros2_emollama.model.graphs import graph_specs
+from ros2_emollama.model.presets import TINY
 
 
 def test_a_block_must_divide_the_widths_and_the_cure_names_those_that_do() -> None:
@@ -39,3 +42,37 @@ def test_the_exported_folder_verifies_and_says_its_bits(tiny_model_folder: Path)
     assert 4.0 < manifest["info"]["language_bits_per_weight"] < 6.0
     assert set(manifest["graphs"]) == {"frame_encoder", "scene_encoder", "audio_encoder", "fusion"}
     assert all(len(facts["sha256"]) == 64 for facts in manifest["files"].values())
+
+
+def test_parity_measures_every_graph_and_passes_what_is_the_same(tiny_model_folder: Path, tmp_path: Path) -> None:
+    report = tmp_path / "parity.json"
+    assert parity.main(["--model", str(tiny_model_folder), "--output", str(report)]) == 0
+    found = json.loads(report.read_text())["runtimes"]["onnxruntime:CPUExecutionProvider"]
+    assert found["windows"]["same_label"] == found["windows"]["n"] == 4
+    assert set(found["graph_difference"]) == {
+        f"{spec.name}.{tensor.name}" for spec in graph_specs(TINY).values() for tensor in spec.outputs
+    }
+    assert 0.9 < found["language"]["cosine_min"] <= found["language"]["cosine_mean"] <= 1.0
+
+
+def test_parity_fails_for_a_runtime_with_other_weights(tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from safetensors.torch import load_file, save_file
+
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model_folder, model)
+    weights = load_file(model / "network.safetensors")
+    weights["label_head.out.3.bias"][2] += 9.0
+    save_file(weights, model / "network.safetensors")
+    assert parity.main(["--model", str(model)]) == 1
+    said = capsys.readouterr().err
+    assert "4 of 4 windows get another label" in said and "fusion.probabilities differs" in said
+
+
+def test_parity_without_torch_weights_says_what_is_missing(
+    tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model_folder, model)
+    (model / "network.safetensors").unlink()
+    assert parity.main(["--model", str(model)]) == 2
+    assert "network.safetensors is missing" in capsys.readouterr().err
