@@ -1,0 +1,156 @@
+"""How an answer begins, grows and ends, over a session that says what a test wants."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ros2_emollama.model.presets import LABELS, TINY
+from ros2_emollama.reasoner import Reasoner, decoder
+from ros2_emollama.reasoner.prompt import BOS, EOS, PAD, train_tokenizer
+from ros2_emollama.types import EmotionState, Percept
+
+TOKENIZER = train_tokenizer(["plain words"], 300)
+VOCABULARY = 320  # larger than the tokenizer's: the rest are ids without a text
+PRESET = dataclasses.replace(TINY, llama=dataclasses.replace(TINY.llama, vocab=VOCABULARY))
+STATE = EmotionState(0, 4, 4, LABELS, (0.7, *[0.05] * 6), 1.0, 1.0, ("video",), math.nan, math.nan, {}, {}, "tiny", "test")
+PERCEPT = Percept(STATE, np.zeros((TINY.prefix.tokens, TINY.llama.hidden), np.float32))
+
+
+class ScriptedSession:
+    """Whatever it is asked, the likeliest tokens are those of the script, one after the other; `second` is always the second likeliest."""
+
+    name = "scripted"
+
+    def __init__(self, script: list[int], second: int = 100) -> None:
+        self.position, self._next = 0, 0
+        self.lengths: list[int] = []
+        self._script, self._second = script, second
+
+    def embed(self, token_ids: np.ndarray) -> np.ndarray:
+        return np.zeros((len(token_ids), TINY.llama.hidden), np.float32)
+
+    def extend(self, embeddings: np.ndarray) -> np.ndarray:
+        self.position += len(embeddings)
+        self.lengths.append(len(embeddings))
+        logits = np.zeros(VOCABULARY, np.float32)
+        logits[self._second], logits[self._script[self._next % len(self._script)]] = 5.0, 9.0
+        self._next += 1
+        return logits
+
+    def rewind(self, position: int) -> None:
+        assert position <= self.position
+        self.position, self._next = position, 0
+
+
+@pytest.fixture(scope="module")
+def tokenizer_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    TOKENIZER.save(str(path))
+    return path
+
+
+def ids(text: str) -> list[int]:
+    return list(TOKENIZER.encode(text, add_special_tokens=False).ids)
+
+
+END = TOKENIZER.token_to_id(EOS)
+ALPHABET = ids("abcdefghijklmnopqrstuvwxyz")
+
+
+def test_an_answer_ends_with_its_end_token(tokenizer_path: Path) -> None:
+    answer = Reasoner(ScriptedSession([*ids("plain words"), END]), tokenizer_path, PRESET).explain(PERCEPT)
+    assert (answer.text, answer.finish_reason, answer.token_count) == ("plain words", "stop", len(ids("plain words")))
+    assert 0 < answer.first_token_seconds <= answer.total_seconds
+
+
+def test_a_character_is_streamed_only_once_all_its_bytes_are_there(tokenizer_path: Path) -> None:
+    text = "é🙂ü"
+    assert len(ids(text)) == 8
+    said: list[str] = []
+    answer = Reasoner(ScriptedSession([*ids(text), END]), tokenizer_path, PRESET).explain(PERCEPT, on_text=said.append)
+    assert said == ["é", "é🙂", "é🙂ü"] and answer.text == text
+
+
+def test_half_a_character_at_the_cap_is_not_said(tokenizer_path: Path) -> None:
+    answer = Reasoner(ScriptedSession(ids("a🙂")), tokenizer_path, PRESET).explain(PERCEPT, max_tokens=3)
+    assert (answer.text, answer.finish_reason, answer.token_count) == ("a", "length", 3)
+
+
+def test_no_step_is_computed_after_the_last_token(tokenizer_path: Path) -> None:
+    session = ScriptedSession(ALPHABET)
+    reasoner = Reasoner(session, tokenizer_path, PRESET)
+    assert reasoner.explain(PERCEPT, max_tokens=5).finish_reason == "length"
+    assert session.lengths[3:] == [1] * 4  # constant, prefix and question come before
+
+
+def test_the_context_is_never_overrun(tokenizer_path: Path) -> None:
+    session = ScriptedSession([*ALPHABET, *reversed(ALPHABET), *ALPHABET[::2], *ALPHABET[1::2], *ALPHABET[::3]])
+    answer = Reasoner(session, tokenizer_path, PRESET).explain(PERCEPT, max_tokens=10_000)
+    assert session.position <= PRESET.llama.context
+    assert answer.finish_reason == "length"
+
+
+def test_a_cancel_ends_it_before_the_next_token(tokenizer_path: Path) -> None:
+    said: list[str] = []
+    reasoner = Reasoner(ScriptedSession(ALPHABET), tokenizer_path, PRESET)
+    answer = reasoner.explain(PERCEPT, on_text=said.append, cancelled=lambda: len(said) == 2)
+    assert (answer.text, answer.finish_reason, answer.token_count) == ("ab", "cancelled", 2)
+
+
+def test_a_request_cancelled_before_it_began_computes_nothing(tokenizer_path: Path) -> None:
+    session = ScriptedSession(ALPHABET)
+    answer = Reasoner(session, tokenizer_path, PRESET).explain(PERCEPT, cancelled=lambda: True)
+    assert (answer.text, answer.finish_reason, answer.first_token_seconds, session.lengths) == ("", "cancelled", 0.0, [])
+
+
+def test_the_deadline_keeps_what_was_said(tokenizer_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count(0.0, 0.25)
+    monkeypatch.setattr(decoder.time, "monotonic", lambda: next(clock))
+    answer = Reasoner(ScriptedSession(ALPHABET), tokenizer_path, PRESET).explain(PERCEPT, deadline_seconds=2.0)
+    assert answer.finish_reason == "deadline"
+    assert answer.text == "abcdefgh"[: answer.token_count] and answer.token_count >= 1
+
+
+@pytest.mark.parametrize("forbidden", [TOKENIZER.token_to_id(BOS), TOKENIZER.token_to_id(PAD), VOCABULARY - 1])
+def test_special_tokens_and_ids_without_a_text_are_never_said(tokenizer_path: Path, forbidden: int) -> None:
+    assert TOKENIZER.get_vocab_size() <= VOCABULARY - 1
+    session = ScriptedSession([forbidden], second=ids("z")[0])
+    assert Reasoner(session, tokenizer_path, PRESET).explain(PERCEPT, max_tokens=3).text == "zzz"
+
+
+def test_an_answer_that_circles_is_ended(tokenizer_path: Path) -> None:
+    answer = Reasoner(ScriptedSession(ids("ab")), tokenizer_path, PRESET).explain(PERCEPT, max_tokens=80)
+    assert answer.finish_reason == "stop" and answer.token_count < 12
+
+
+def test_a_second_question_on_the_same_window_computes_only_what_is_new(tokenizer_path: Path) -> None:
+    session = ScriptedSession([END])
+    reasoner = Reasoner(session, tokenizer_path, PRESET)
+    heard = dataclasses.replace(PERCEPT, transcript="hello there")
+    reasoner.explain(heard)
+    assert len(session.lengths) == 3
+    reasoner.explain(heard)
+    assert session.lengths[3:] == [1]
+
+
+def test_warming_up_leaves_only_the_constant_prompt(tokenizer_path: Path) -> None:
+    session = ScriptedSession([END])
+    reasoner = Reasoner(session, tokenizer_path, PRESET)
+    reasoner.warm_up()
+    computed = len(session.lengths)
+    reasoner.explain(PERCEPT)
+    assert session.lengths[computed] == TINY.prefix.tokens and len(session.lengths) == computed + 2
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models
+
+    Tokenizer(models.BPE()).save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(ValueError, match="no token <pad>; export the language model again"):
+        Reasoner(ScriptedSession([END]), tmp_path / "tokenizer.json", PRESET)
