@@ -163,7 +163,7 @@ def test_whatever_is_said_is_one_short_plain_line(text: str) -> None:
     clean = clean_text(text, TRANSCRIPT_CHARACTERS)
     assert len(clean) <= TRANSCRIPT_CHARACTERS
     assert clean.isprintable() or not clean
-    assert not set(clean) & set("<>[]{}|\"")
+    assert not set(clean) & set('<>[]{}|"')
     assert not set(TOKENIZER.encode(clean, add_special_tokens=False).ids) & {TOKENIZER.token_to_id(token) for token in SPECIAL_TOKENS}
 
 
