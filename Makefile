@@ -30,6 +30,7 @@ export PATH := $(V)/bin:$(PATH)
 FROM_PYTHON := $(PY) -c 'import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))'
 
 STAMPS := $(V)/.stamps
+BUILD  := build/$(notdir $(V))
 WIRE   := CMakeLists.txt package.xml $(wildcard msg/*.msg action/*.action launch/*.py config/*)
 
 .PHONY: help setup dev demo test lint bench train-nano clean
@@ -58,10 +59,12 @@ $(STAMPS)/runtime: pyproject.toml $(STAMPS)/ros
 	$(PIP) --no-build-isolation --editable .
 	@touch $@
 
+# Three hundred lines that matter only when something fails.
 $(STAMPS)/messages: $(WIRE) $(STAMPS)/ros
-	$(FROM_PYTHON) cmake -S . -B build/$(notdir $(V)) -G Ninja -Wno-dev --log-level=WARNING -DEMOLLAMA_EDITABLE=ON -DBUILD_TESTING=OFF -DCMAKE_INSTALL_MESSAGE=NEVER \
-	  '-DCMAKE_PREFIX_PATH=$(V)$(SYSTEM_PREFIX)' -DCMAKE_INSTALL_PREFIX=$(V) -DPython3_EXECUTABLE=$(PY) -DPython3_FIND_VIRTUALENV=ONLY
-	$(FROM_PYTHON) cmake --build build/$(notdir $(V)) --target install -- --quiet
+	@mkdir -p $(BUILD) && echo 'building the messages (log: $(BUILD)/messages.log)'
+	@{ $(FROM_PYTHON) cmake -S . -B $(BUILD) -G Ninja -DEMOLLAMA_EDITABLE=ON -DBUILD_TESTING=OFF -DCMAKE_INSTALL_MESSAGE=NEVER \
+	     '-DCMAKE_PREFIX_PATH=$(V)$(SYSTEM_PREFIX)' -DCMAKE_INSTALL_PREFIX=$(V) -DPython3_EXECUTABLE=$(PY) -DPython3_FIND_VIRTUALENV=ONLY \
+	   && $(FROM_PYTHON) cmake --build $(BUILD) --target install; } > $(BUILD)/messages.log 2>&1 || { cat $(BUILD)/messages.log; exit 1; }
 	@touch $@
 
 dev: setup $(STAMPS)/dev  ## setup, and what tests, linters and training need
