@@ -5,6 +5,7 @@ A voice keeps its own level relation inside the clip; the level of the whole win
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,9 @@ import scipy.fft
 from ros2_emollama.model.presets import AudioPreset
 
 Samples = npt.NDArray[np.float32]
+
+
+POOL = 800
 
 
 class Sound(NamedTuple):
@@ -35,11 +39,18 @@ def coloured_noise(rng: np.random.Generator, count: int) -> Samples:
 
 
 def not_speech(rng: np.random.Generator, count: int) -> Samples:
-    """Things that are no voice: steady or pulsing noise, tones and chords, clicks, or almost nothing."""
+    """Things that are no voice: steady or pulsing noise, tones, music, clicks, or almost nothing."""
     time = np.arange(count, dtype=np.float32) / 16000
-    kind = rng.integers(5)
+    sound = _plain_not_speech(rng, time, count)
+    return _through_a_tube(sound, rng) if rng.random() < 0.35 else sound
+
+
+def _plain_not_speech(rng: np.random.Generator, time: Samples, count: int) -> Samples:
+    kind = rng.integers(8)
     if kind == 0:
         return coloured_noise(rng, count)
+    if kind >= 5:
+        return _music(rng, time)
     if kind == 1:
         rate, depth = rng.uniform(0.3, 9), rng.uniform(0.3, 1)
         return (coloured_noise(rng, count) * (1 + depth * np.sin(2 * np.pi * rate * time + rng.uniform(0, 6)))).astype(np.float32)
@@ -57,18 +68,59 @@ def not_speech(rng: np.random.Generator, count: int) -> Samples:
 
 
 def _notes(rng: np.random.Generator, time: Samples) -> Samples:
-    """A few held notes with overtones, in steps: music and machines, not speech."""
+    """A few held notes with overtones, in steps: simple tunes and machines, not speech."""
     total = np.zeros_like(time)
     step = max(1600, int(rng.uniform(0.1, 1.5) * 16000))
     for start in range(0, time.size, step):
-        piece = time[start : start + step]
         for _ in range(int(rng.integers(1, 4))):
-            pitch = 55 * 2 ** (rng.integers(0, 60) / 12)
-            fade = np.exp(-(piece - piece[0]) * rng.uniform(0, 6))
-            for overtone in range(1, int(rng.integers(2, 8))):
-                if pitch * overtone < 7500:
-                    total[start : start + step] += fade * np.sin(2 * np.pi * pitch * overtone * piece) / overtone
+            total[start : start + step] += _note(rng, time[: min(step, time.size - start)], rng.uniform(0, 6))
     return (total / (total.std() + 1e-6)).astype(np.float32)
+
+
+def _note(rng: np.random.Generator, time: Samples, decay: float) -> Samples:
+    """One pitched sound: overtones of a string, a reed or a bell, sometimes with vibrato or a glide."""
+    pitch = 55 * 2 ** (rng.integers(0, 54) / 12)
+    sway = rng.uniform(0, 0.02) * np.sin(2 * np.pi * rng.uniform(3, 8) * time) if rng.random() < 0.4 else 0.0
+    glide = rng.uniform(-0.3, 0.3) * time if rng.random() < 0.15 else 0.0
+    phase = 2 * np.pi * np.cumsum(pitch * (1 + sway + glide) / 16000 * np.ones_like(time))
+    tilt, total = rng.uniform(0.5, 2.0), np.zeros_like(time)
+    for overtone in range(1, 1 + int(min(rng.integers(2, 16), 7600 // pitch))):
+        total += np.sin(overtone * phase) * overtone**-tilt * rng.uniform(0.3, 1.0)
+    attack = np.minimum(1.0, time / rng.uniform(0.003, 0.15))
+    return (total * attack * np.exp(-decay * time)).astype(np.float32)
+
+
+def _music(rng: np.random.Generator, time: Samples) -> Samples:
+    """An accompaniment: chords on a beat, a tune over them, drums, a bass, a room; any of them may be missing."""
+    beat = int(16000 * rng.uniform(0.2, 0.7))
+    total = np.zeros_like(time)
+    chance = rng.uniform(0.2, 1.0, 3)
+    for start in range(int(rng.integers(0, beat)), time.size, beat):
+        rest = time[: time.size - start]
+        if rng.random() < chance[0]:
+            for _ in range(int(rng.integers(2, 5))):
+                total[start:] += 0.5 * _note(rng, rest[: 4 * beat], rng.uniform(1, 8)).take(np.arange(rest.size), mode="clip") * (rest < 4 * beat / 16000)
+        if rng.random() < chance[1]:
+            length = min(rest.size, int(rng.integers(800, 4000)))
+            hit = rng.standard_normal(length).astype(np.float32) if rng.random() < 0.6 else np.sin(2 * np.pi * rng.uniform(40, 120) * rest[:length])
+            total[start : start + length] += rng.uniform(0.5, 2) * hit * np.exp(-rest[:length] * rng.uniform(10, 60))
+        if rng.random() < chance[2]:
+            length = min(rest.size, beat)
+            total[start : start + length] += _note(rng, rest[:length], rng.uniform(0, 5))
+    total += rng.uniform(0, 0.3) * coloured_noise(rng, time.size)
+    return (total / (total.std() + 1e-6)).astype(np.float32)
+
+
+def _through_a_tube(sound: Samples, rng: np.random.Generator) -> Samples:
+    """A few resonances, as of a box, a pipe or a small loudspeaker: what makes a sound voice-like that is no voice."""
+    spectrum = scipy.fft.rfft(sound)
+    hertz = scipy.fft.rfftfreq(sound.size, 1 / 16000).astype(np.float32)
+    gain = np.full_like(hertz, rng.uniform(0.02, 0.4))
+    for _ in range(int(rng.integers(1, 5))):
+        centre, width = rng.uniform(200, 4500), rng.uniform(60, 600)
+        gain += 1 / (1 + ((hertz - centre) / width) ** 2)
+    shaped = np.asarray(scipy.fft.irfft(spectrum * gain, sound.size), np.float32)
+    return shaped / (shaped.std() + 1e-6)
 
 
 def change_speed(voice: Samples, factor: float) -> Samples:
@@ -113,12 +165,22 @@ def place_voice(voice: Samples, count: int, rng: np.random.Generator, cut: bool 
     return window
 
 
+@lru_cache(maxsize=POOL)
+def _pooled(index: int, count: int) -> Samples:
+    return not_speech(np.random.default_rng((77, index)), count)
+
+
+def some_not_speech(rng: np.random.Generator, count: int) -> Samples:
+    """One of POOL sounds that are no voice, from a random moment on: drawing music anew costs more than the network's step."""
+    return np.roll(_pooled(int(rng.integers(POOL)), count), int(rng.integers(count)))
+
+
 def heard(voice: Samples | None, preset: AudioPreset, window_seconds: float, rng: np.random.Generator) -> Sound:
     """One window with that voice in it, or with something that is no voice when it is None."""
     count = round(window_seconds * preset.sample_rate_hz)
     if voice is None:
         level = 10 ** (rng.uniform(-75, -12) / 20)
-        sound = not_speech(rng, count)
+        sound = some_not_speech(rng, count)
         sound = level * sound / (np.abs(sound).max() + 1e-9) * rng.uniform(0.5, 4)
         return Sound(sound.clip(-1, 1).astype(np.float32), np.zeros(preset.tokens, np.float32))
     clean = place_voice(change_speed(voice, rng.uniform(0.9, 1.1)), count, rng)
@@ -126,7 +188,7 @@ def heard(voice: Samples | None, preset: AudioPreset, window_seconds: float, rng
     sound = reverberate(clean, rng) if rng.random() < 0.3 else clean
     sound = band_limit(sound, rng) if rng.random() < 0.3 else sound
     loudest = np.sqrt(np.square(sound).reshape(preset.tokens, -1).mean(axis=1).max()) + 1e-6
-    noise = not_speech(rng, count) if rng.random() < 0.1 else coloured_noise(rng, count)
+    noise = some_not_speech(rng, count) if rng.random() < 0.1 else coloured_noise(rng, count)
     snr = rng.uniform(8, 55) if rng.random() < 0.8 else rng.uniform(0, 12)
     sound = sound / loudest + noise / (noise.std() + 1e-6) * 10 ** (-snr / 20)
     return Sound((sound * 10 ** (rng.uniform(-38, -10) / 20)).clip(-1, 1).astype(np.float32), active)
