@@ -93,8 +93,8 @@ def analyze(
     triggers = ExplanationTriggers(config.labels, config.reasoner)
     for window in windows_of(clip, assembler, on_time):
         percept = pipeline.perceive(window)
-        trigger = triggers.update(percept.state)
-        explanation = pipeline.explain(percept, label=trigger.label).text.strip() if trigger else None
+        due = triggers.update(percept.state)
+        explanation = pipeline.explain(percept).text.strip() if due else None
         record = Record.of(percept.state, explanation)
         tally.add(record)
         yield record

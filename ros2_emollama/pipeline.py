@@ -135,19 +135,16 @@ class Pipeline:
         self,
         percept: Percept,
         question: str = "",
-        label: str = "",
         on_text: Callable[[str], None] | None = None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Explanation:
-        """Say why, streaming the text so far to `on_text`. `label` is the label to explain, by default the state's. RuntimeError when
-        the reasoner is off."""
+        """Say why, streaming the text so far to `on_text`. RuntimeError when the reasoner is off."""
         if self._reasoner is None:
             raise RuntimeError("this pipeline runs labels only; set reasoner.enabled to true")
         limits = self.config.reasoner
         return self._reasoner.explain(
             percept,
             question=question,
-            label=label,
             on_text=on_text,
             cancelled=cancelled,
             max_tokens=limits.max_tokens,

@@ -1,11 +1,9 @@
 """When is a label a new label, and when is it time to explain? Pure: looks at states and their stamps only.
 
-state ─► LabelTracker ─► the label that holds (hysteresis, dwell) ─► ExplanationTriggers ─► "change", "period", "request" or None
+state ─► LabelTracker ─► the label that holds (hysteresis, dwell) ─► ExplanationTriggers ─► "change", "period" or None
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 from .config import LabelsConfig, ReasonerConfig
 from .types import EmotionState, seconds_to_ns
@@ -42,14 +40,6 @@ class LabelTracker:
         self._held = self._challenger = None
 
 
-@dataclass(frozen=True)
-class Trigger:
-    """Why an explanation is due; `label` is the label that holds."""
-
-    cause: str
-    label: str
-
-
 class ExplanationTriggers:
     """Decides, state by state, whether an explanation is due."""
 
@@ -59,14 +49,14 @@ class ExplanationTriggers:
         self._explained: str | None = None
         self._explained_ns: int | None = None
 
-    def update(self, state: EmotionState) -> Trigger | None:
-        """The trigger this state fires, if any. A due one counts as taken."""
+    def update(self, state: EmotionState) -> str | None:
+        """"change" or "period" when this state makes an explanation due, else None. A due one counts as given."""
         held = self._tracker.update(state)
         cause = self._cause(held, state.end_ns)
         if cause is None or not self._config.enabled:
             return None
         self._explained, self._explained_ns = held, state.end_ns
-        return Trigger(cause, held)
+        return cause
 
     def _cause(self, held: str, now_ns: int) -> str | None:
         if self._config.on_change and held != self._explained:

@@ -19,7 +19,7 @@ from typing import Generic, TypeVar
 
 from .config import Config
 from .pipeline import Pipeline
-from .triggers import ExplanationTriggers, Trigger
+from .triggers import ExplanationTriggers
 from .types import EmotionState, Explanation, Percept, Window
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ class NewestSlot(Generic[T]):
 @dataclass(frozen=True)
 class _Request:
     percept: Percept
-    trigger: Trigger
+    cause: str
     cancel: threading.Event
 
 
@@ -126,7 +126,7 @@ class Worker:
         percept = self._newest
         if percept is None or not self._config.reasoner.enabled:
             return False
-        self._enqueue(percept, Trigger("request", percept.state.label))
+        self._enqueue(percept, "request")
         return True
 
     def reconfigure(self, config: Config) -> None:
@@ -156,14 +156,14 @@ class Worker:
         self._newest = percept
         self._count("windows")
         self._on_state(percept.state)
-        trigger = self._triggers.update(percept.state)
-        if trigger is not None:
-            self._enqueue(percept, trigger)
+        cause = self._triggers.update(percept.state)
+        if cause is not None:
+            self._enqueue(percept, cause)
 
-    def _enqueue(self, percept: Percept, trigger: Trigger) -> None:
-        request = _Request(percept, trigger, threading.Event())
+    def _enqueue(self, percept: Percept, cause: str) -> None:
+        request = _Request(percept, cause, threading.Event())
         with self._lock:
-            if trigger.cause != "period":
+            if cause != "period":
                 for cancel in self._outstanding:  # what is being said is no longer what should be said
                     cancel.set()
             self._outstanding = [*self._outstanding[-1:], request.cancel]
@@ -182,7 +182,6 @@ class Worker:
         partials = _Partials(request.percept.state, self._config.reasoner.partial_hz, self._on_explanation)
         final = self._pipeline.explain(
             request.percept,
-            label=request.trigger.label,
             on_text=partials.publish,
             cancelled=lambda: request.cancel.is_set() or self._stopping.is_set(),
         )

@@ -68,7 +68,6 @@ class Reasoner:
         self,
         percept: Percept,
         question: str = "",
-        label: str = "",
         on_text: Callable[[str], None] | None = None,
         cancelled: Callable[[], bool] = lambda: False,
         max_tokens: int = 80,
@@ -77,7 +76,7 @@ class Reasoner:
     ) -> Explanation:
         """Why this state? `on_text` gets the whole text so far after every token that completes a character.
 
-        label  the label to explain, by default the state's. Ends with reason stop, length, deadline or cancelled.
+        The state's own label is the one explained. Ends with reason stop, length, deadline or cancelled.
         """
         started = time.monotonic()
 
@@ -87,7 +86,7 @@ class Reasoner:
             return "deadline" if time.monotonic() - started >= deadline_seconds else ""
 
         answer = _Answer(self._tokenizer, started, on_text)
-        prompt = build_prompt(self._tokenizer, "reason", label or percept.state.label, percept.transcript, question)
+        prompt = build_prompt(self._tokenizer, "reason", percept.state.label, percept.transcript, question)
         reason = ended() or self._speak(percept.prefix, prompt, answer, ended, max_tokens, temperature)
         return Explanation(percept.state, answer.text, True, reason, len(answer.ids), answer.first_seconds, time.monotonic() - started)
 

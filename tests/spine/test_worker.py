@@ -43,13 +43,13 @@ class ScriptedPipeline:
         )
         return Percept(state, np.zeros((1, 4), np.float32))
 
-    def explain(self, percept: Percept, label: str, on_text: Callable[[str], None], cancelled: Callable[[], bool], **_: Any) -> Explanation:
+    def explain(self, percept: Percept, on_text: Callable[[str], None], cancelled: Callable[[], bool], **_: Any) -> Explanation:
         self.explaining.set()
         on_text("because")
         while not self.gate.wait(0.002):
             if cancelled():
                 return Explanation(percept.state, "because", True, "cancelled", 1, 0.0, 0.0)
-        return Explanation(percept.state, f"because {label}", True, "stop", 2, 0.0, 0.0)
+        return Explanation(percept.state, f"because {percept.state.label}", True, "stop", 2, 0.0, 0.0)
 
 
 @contextmanager
