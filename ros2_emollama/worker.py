@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from .config import Config
@@ -59,6 +59,7 @@ class _Request:
     percept: Percept
     cause: str
     cancel: threading.Event
+    triggered: float  # time.monotonic()
 
 
 class Worker:
@@ -161,7 +162,7 @@ class Worker:
             self._enqueue(percept, cause)
 
     def _enqueue(self, percept: Percept, cause: str) -> None:
-        request = _Request(percept, cause, threading.Event())
+        request = _Request(percept, cause, threading.Event(), time.monotonic())
         with self._lock:
             if cause != "period":
                 for cancel in self._outstanding:  # what is being said is no longer what should be said
@@ -179,24 +180,26 @@ class Worker:
                 self._on_error("reasoner", error)
 
     def _explain(self, request: _Request) -> None:
-        partials = _Partials(request.percept.state, self._config.reasoner.partial_hz, self._on_explanation)
+        partials = _Partials(request, self._config.reasoner.partial_hz, self._on_explanation)
+        waited = time.monotonic() - request.triggered
         final = self._pipeline.explain(
             request.percept,
             on_text=partials.publish,
             cancelled=lambda: request.cancel.is_set() or self._stopping.is_set(),
         )
         self._count("explanations")
-        self._on_explanation(final)
+        seconds = (waited + final.first_token_seconds, waited + final.total_seconds)  # from the trigger, as the message promises
+        self._on_explanation(replace(final, first_token_seconds=seconds[0], total_seconds=seconds[1]))
 
 
 class _Partials:
     """Thins the token stream to a rate a subscriber can read; the first text goes out at once."""
 
-    def __init__(self, state: EmotionState, rate_hz: float, publish: Callable[[Explanation], None]) -> None:
-        self._state = state
+    def __init__(self, request: _Request, rate_hz: float, publish: Callable[[Explanation], None]) -> None:
+        self._state = request.percept.state
         self._interval = 1.0 / rate_hz if rate_hz > 0 else float("inf")
         self._sink = publish
-        self._started = time.monotonic()
+        self._started = request.triggered
         self._last = float("-inf")
         self._first = 0.0
         self._tokens = 0
