@@ -46,7 +46,9 @@ def not_speech(rng: np.random.Generator, count: int) -> Samples:
 
 
 def _plain_not_speech(rng: np.random.Generator, time: Samples, count: int) -> Samples:
-    kind = rng.integers(8)
+    kind = rng.integers(11)
+    if kind >= 8:
+        return _ambience(rng, time)
     if kind == 0:
         return coloured_noise(rng, count)
     if kind >= 5:
@@ -108,6 +110,23 @@ def _music(rng: np.random.Generator, time: Samples) -> Samples:
             length = min(rest.size, beat)
             total[start : start + length] += _note(rng, rest[:length], rng.uniform(0, 5))
     total += rng.uniform(0, 0.3) * coloured_noise(rng, time.size)
+    return (total / (total.std() + 1e-6)).astype(np.float32)
+
+
+def _ambience(rng: np.random.Generator, time: Samples) -> Samples:
+    """Long tones that swell and fade over wind or hiss, with sparse ticks: title music, rooms, streets, machines that run on."""
+    total = np.zeros_like(time)
+    for _ in range(int(rng.integers(0, 12))):
+        start, rise, fall = rng.uniform(-3, 3.5), rng.uniform(0.05, 2), rng.uniform(0.2, 3)
+        shape = np.clip((time - start) / rise, 0, 1) * np.exp(-np.maximum(0, time - start - rise) / fall)
+        total += rng.uniform(0.1, 1) * shape * _note(rng, time, 0.0)
+    breath = np.interp(time, np.linspace(0, 4, 9), rng.uniform(0.1, 1.0, 9)).astype(np.float32)
+    wind = coloured_noise(rng, time.size) * (breath if rng.random() < 0.7 else 1.0)
+    total = total / (total.std() + 1e-6) * (rng.random() < 0.8) + rng.uniform(0.1, 2) * wind
+    if rng.random() < 0.5:
+        for start in rng.integers(0, time.size - 1600, int(rng.integers(1, 25))):
+            length = int(rng.integers(60, 1500))
+            total[start : start + length] += rng.uniform(1, 4) * rng.standard_normal(length) * np.exp(-5 * np.arange(length) / length)
     return (total / (total.std() + 1e-6)).astype(np.float32)
 
 
