@@ -18,6 +18,7 @@ Samples = npt.NDArray[np.float32]
 
 
 POOL = 800
+LEVELS_DBFS = (-38.0, -10.0)  # of the loudest sixteenth of a second; the same for voices and other sounds, or loudness alone would tell
 
 
 class Sound(NamedTuple):
@@ -198,9 +199,10 @@ def heard(voice: Samples | None, preset: AudioPreset, window_seconds: float, rng
     """One window with that voice in it, or with something that is no voice when it is None."""
     count = round(window_seconds * preset.sample_rate_hz)
     if voice is None:
-        level = 10 ** (rng.uniform(-75, -12) / 20)
         sound = some_not_speech(rng, count)
-        sound = level * sound / (np.abs(sound).max() + 1e-9) * rng.uniform(0.5, 4)
+        loudest = np.sqrt(np.square(sound).reshape(preset.tokens, -1).mean(axis=1).max()) + 1e-6
+        decibels = rng.uniform(*LEVELS_DBFS) if rng.random() < 0.75 else rng.uniform(-75, -40)
+        sound = sound / loudest * 10 ** (decibels / 20)
         return Sound(sound.clip(-1, 1).astype(np.float32), np.zeros(preset.tokens, np.float32))
     clean = place_voice(change_speed(voice, rng.uniform(0.9, 1.1)), count, rng)
     active = activity(clean, preset.tokens)
@@ -210,7 +212,7 @@ def heard(voice: Samples | None, preset: AudioPreset, window_seconds: float, rng
     noise = some_not_speech(rng, count) if rng.random() < 0.1 else coloured_noise(rng, count)
     snr = rng.uniform(8, 55) if rng.random() < 0.8 else rng.uniform(0, 12)
     sound = sound / loudest + noise / (noise.std() + 1e-6) * 10 ** (-snr / 20)
-    return Sound((sound * 10 ** (rng.uniform(-38, -10) / 20)).clip(-1, 1).astype(np.float32), active)
+    return Sound((sound * 10 ** (rng.uniform(*LEVELS_DBFS) / 20)).clip(-1, 1).astype(np.float32), active)
 
 
 def plain(voice: Samples, preset: AudioPreset, window_seconds: float) -> Samples:
