@@ -101,11 +101,13 @@ def _music(rng: np.random.Generator, time: Samples) -> Samples:
     for start in range(int(rng.integers(0, beat)), time.size, beat):
         rest = time[: time.size - start]
         if rng.random() < chance[0]:
+            length = min(rest.size, 4 * beat)
             for _ in range(int(rng.integers(2, 5))):
-                total[start:] += 0.5 * _note(rng, rest[: 4 * beat], rng.uniform(1, 8)).take(np.arange(rest.size), mode="clip") * (rest < 4 * beat / 16000)
+                total[start : start + length] += 0.5 * _note(rng, rest[:length], rng.uniform(1, 8))
         if rng.random() < chance[1]:
             length = min(rest.size, int(rng.integers(800, 4000)))
-            hit = rng.standard_normal(length).astype(np.float32) if rng.random() < 0.6 else np.sin(2 * np.pi * rng.uniform(40, 120) * rest[:length])
+            drum = rng.random() >= 0.6
+            hit = np.sin(2 * np.pi * rng.uniform(40, 120) * rest[:length]) if drum else rng.standard_normal(length)
             total[start : start + length] += rng.uniform(0.5, 2) * hit * np.exp(-rest[:length] * rng.uniform(10, 60))
         if rng.random() < chance[2]:
             length = min(rest.size, beat)
