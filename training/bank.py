@@ -96,29 +96,16 @@ def voice_bank(network: EmotionNetwork, paths: Paths, split: str, hearings: int,
         features = []
         for place in places[start : start + 32]:
             sound = heard(voices.voice(place) if place >= 0 else None, preset.audio, preset.window_seconds, rng)
-            samples, mask = _begun_late(sound.samples, preset.audio.tokens, preset.window_frames, rng)
-            active = sound.active * mask
-            speaks = place >= 0 and active.sum() >= 6
-            found = measure_voice(samples, active) if speaks else VoiceMeasures(np.nan, np.nan, -100.0, 0.0)
-            features.append(log_mel(samples, preset.audio))
-            masks.append(mask)
+            speaks = place >= 0 and sound.active.sum() >= 6
+            found = measure_voice(sound.samples, sound.active) if speaks else VoiceMeasures(np.nan, np.nan, -100.0, 0.0)
+            features.append(log_mel(sound.samples, preset.audio))
+            masks.append(sound.mask)
             labels.append(int(voices.labels[place]) if speaks else -1)
             measures.append([found.pitch_hz, found.pitch_range_semitones, found.level_dbfs, found.active_share])
         tokens.append(network.audio(torch.from_numpy(np.stack(features)))[0].numpy().astype(np.float16))
     bank = VoiceBank(np.concatenate(tokens), np.stack(masks), np.array(labels), np.array(measures, np.float32))
     _keep(path, bank)
     return bank
-
-
-def _begun_late(samples: Array, tokens: int, ticks: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Samples and mask (tokens,); in a third of the windows the microphone began some ticks late."""
-    mask = np.ones(tokens, np.float32)
-    if rng.random() < 0.33:
-        late = int(rng.integers(1, ticks))
-        samples = samples.copy()
-        samples[: samples.size * late // ticks] = 0.0
-        mask[: tokens * late // ticks] = 0.0
-    return samples, mask
 
 
 @torch.inference_mode()

@@ -22,10 +22,11 @@ LEVELS_DBFS = (-38.0, -10.0)  # of the loudest sixteenth of a second; the same f
 
 
 class Sound(NamedTuple):
-    """samples (S,) float32; active (tokens,) float32: 1 where somebody speaks."""
+    """samples (S,) float32; active (tokens,): 1 where somebody speaks; mask (tokens,): 0 before the microphone began."""
 
     samples: Samples
     active: npt.NDArray[np.float32]
+    mask: npt.NDArray[np.float32]
 
 
 def coloured_noise(rng: np.random.Generator, count: int) -> Samples:
@@ -201,20 +202,37 @@ def heard(voice: Samples | None, preset: AudioPreset, window_seconds: float, rng
     """One window with that voice in it, or with something that is no voice when it is None."""
     count = round(window_seconds * preset.sample_rate_hz)
     if voice is None:
-        sound = some_not_speech(rng, count)
-        loudest = np.sqrt(np.square(sound).reshape(preset.tokens, -1).mean(axis=1).max()) + 1e-6
+        sound, active = some_not_speech(rng, count), np.zeros(preset.tokens, np.float32)
         decibels = rng.uniform(*LEVELS_DBFS) if rng.random() < 0.75 else rng.uniform(-75, -40)
-        sound = sound / loudest * 10 ** (decibels / 20)
-        return Sound(sound.clip(-1, 1).astype(np.float32), np.zeros(preset.tokens, np.float32))
-    clean = place_voice(change_speed(voice, rng.uniform(0.9, 1.1)), count, rng)
-    active = activity(clean, preset.tokens)
+    else:
+        clean = place_voice(change_speed(voice, rng.uniform(0.9, 1.1)), count, rng)
+        sound, active = _in_a_room(clean, preset.tokens, rng), activity(clean, preset.tokens)
+        decibels = rng.uniform(*LEVELS_DBFS)
+    samples = (sound / _loudest(sound, preset.tokens) * 10 ** (decibels / 20)).clip(-1, 1).astype(np.float32)
+    return _begun_late(samples, active, rng)
+
+
+def _loudest(sound: Samples, tokens: int) -> float:
+    return float(np.sqrt(np.square(sound).reshape(tokens, -1).mean(axis=1).max())) + 1e-6
+
+
+def _in_a_room(clean: Samples, tokens: int, rng: np.random.Generator) -> Samples:
+    """Reverberation, a narrow band, noise: each sometimes."""
     sound = reverberate(clean, rng) if rng.random() < 0.3 else clean
     sound = band_limit(sound, rng) if rng.random() < 0.3 else sound
-    loudest = np.sqrt(np.square(sound).reshape(preset.tokens, -1).mean(axis=1).max()) + 1e-6
-    noise = some_not_speech(rng, count) if rng.random() < 0.1 else coloured_noise(rng, count)
+    noise = some_not_speech(rng, clean.size) if rng.random() < 0.1 else coloured_noise(rng, clean.size)
     snr = rng.uniform(8, 55) if rng.random() < 0.8 else rng.uniform(0, 12)
-    sound = sound / loudest + noise / (noise.std() + 1e-6) * 10 ** (-snr / 20)
-    return Sound((sound * 10 ** (rng.uniform(*LEVELS_DBFS) / 20)).clip(-1, 1).astype(np.float32), active)
+    return sound / _loudest(sound, tokens) + noise / (noise.std() + 1e-6) * 10 ** (-snr / 20)
+
+
+def _begun_late(samples: Samples, active: npt.NDArray[np.float32], rng: np.random.Generator) -> Sound:
+    """In a third of the windows the microphone began late: before that there are zeros, and they are masked."""
+    mask = np.ones(active.size, np.float32)
+    if rng.random() < 0.33:
+        late = int(rng.integers(1, active.size - 3))
+        samples[: samples.size * late // active.size] = 0.0
+        mask[:late] = 0.0
+    return Sound(samples, active * mask, mask)
 
 
 def plain(voice: Samples, preset: AudioPreset, window_seconds: float) -> Samples:

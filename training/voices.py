@@ -16,7 +16,7 @@ from .loop import Schedule, fit, recall_figures
 from .paths import Paths
 from .sounds import heard, plain
 
-VOICE_SCHEDULE = Schedule(steps=3000, batch=48, learning_rate=1.5e-3, weight_decay=0.05, validate_every=400)
+VOICE_SCHEDULE = Schedule(steps=3500, batch=48, learning_rate=1.5e-3, weight_decay=0.05, validate_every=400)
 SILENT_SHARE = 0.3
 
 

@@ -96,10 +96,14 @@ def test_the_target_of_a_face_is_its_cell_with_its_box() -> None:
 def test_a_window_without_a_voice_marks_no_speech_and_one_with_it_does() -> None:
     rng = np.random.default_rng(0)
     tone = np.sin(2 * np.pi * 180 * np.arange(32000) / 16000).astype(np.float32)
-    silent, spoken = heard(None, TINY.audio, 4.0, rng), heard(tone, TINY.audio, 4.0, rng)
-    assert silent.samples.shape == (64000,) and silent.active.sum() == 0
-    assert 8 <= spoken.active.sum() <= 40
-    assert np.abs(spoken.samples).max() <= 1.0
+    silent = [heard(None, TINY.audio, 4.0, rng) for _ in range(10)]
+    spoken = [heard(tone, TINY.audio, 4.0, rng) for _ in range(10)]
+    assert all(sound.samples.shape == (64000,) and np.abs(sound.samples).max() <= 1.0 for sound in silent + spoken)
+    assert all(sound.active.sum() == 0 for sound in silent)
+    assert 8 <= max(sound.active.sum() for sound in spoken) <= 40
+    late = [sound for sound in silent + spoken if sound.mask.min() == 0]
+    assert late and all(np.abs(sound.samples[: 1000 * int((1 - sound.mask).sum())]).max() == 0 for sound in late)
+    assert all((sound.active <= sound.mask).all() for sound in spoken)
 
 
 def test_cues_are_words_for_measures_and_the_text_names_only_them() -> None:
