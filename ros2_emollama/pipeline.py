@@ -198,7 +198,7 @@ class Pipeline:
         if not window.audio_seen.any():
             return np.zeros((1, preset.tokens, preset.width), np.float32), mask, 0.0
         with watch.stage("audio"):
-            out = self._encoders.run("audio_encoder", {"logmel": log_mel(window.samples, preset)[None]})
+            out = self._encoders.run("audio_encoder", {"logmel": log_mel(window.samples, preset, window.audio_seen)[None]})
         loud = float(np.sqrt(np.mean(np.square(window.samples)))) > SILENCE_RMS
         return out["tokens"], mask, float(out["speech"][0]) if loud else 0.0
 

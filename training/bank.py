@@ -98,7 +98,7 @@ def voice_bank(network: EmotionNetwork, paths: Paths, split: str, hearings: int,
             sound = heard(voices.voice(place) if place >= 0 else None, preset.audio, preset.window_seconds, rng)
             speaks = place >= 0 and sound.active.sum() >= 6
             found = measure_voice(sound.samples, sound.active) if speaks else VoiceMeasures(np.nan, np.nan, -100.0, 0.0)
-            features.append(log_mel(sound.samples, preset.audio))
+            features.append(log_mel(sound.samples, preset.audio, sound.mask > 0))
             masks.append(sound.mask)
             labels.append(int(voices.labels[place]) if speaks else -1)
             measures.append([found.pitch_hz, found.pitch_range_semitones, found.level_dbfs, found.active_share])

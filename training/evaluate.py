@@ -98,7 +98,7 @@ def still_window(pipeline: Pipeline, image: npt.NDArray[np.uint8] | None, voice:
     if voice is not None:
         kept = voice[-count:]
         samples[count - kept.size :] = kept
-        seen[:] = True
+        seen = (np.arange(spec.frames) + 0.5) * count / spec.frames >= count - kept.size
     return Window(spec.frames, 0, spec.frames * tick_ns, frames, samples, spec.sample_rate_hz, seen)
 
 

@@ -235,10 +235,11 @@ def _begun_late(samples: Samples, active: npt.NDArray[np.float32], rng: np.rando
     return Sound(samples, active * mask, mask)
 
 
-def plain(voice: Samples, preset: AudioPreset, window_seconds: float) -> Samples:
-    """A voice as the evaluation places it: at the end of a silent window, its last four seconds if it is longer."""
+def plain(voice: Samples, preset: AudioPreset, window_seconds: float) -> Sound:
+    """A voice as the evaluation places it: at the end of its window, its last four seconds if it is longer; nothing is heard before it."""
     count = round(window_seconds * preset.sample_rate_hz)
     window = np.zeros(count, np.float32)
     kept = voice[-count:]
     window[count - kept.size :] = kept
-    return window
+    mask = (np.arange(1, preset.tokens + 1) * count > (count - kept.size) * preset.tokens).astype(np.float32)
+    return Sound(window, mask, mask)

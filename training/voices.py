@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from ros2_emollama.model.audio import AudioStream
 from ros2_emollama.model.logmel import log_mel
-from ros2_emollama.model.presets import LABELS, Preset
+from ros2_emollama.model.presets import LABELS, AudioPreset, Preset
 
 from .data import VOICE_SETS, Voices
 from .loop import Schedule, fit, recall_figures
 from .paths import Paths
-from .sounds import heard, plain
+from .sounds import Sound, heard, plain
 
 VOICE_SCHEDULE = Schedule(steps=3500, batch=48, learning_rate=1.5e-3, weight_decay=0.05, validate_every=400)
 SILENT_SHARE = 0.3
@@ -50,6 +50,11 @@ def mask_spectrum(logmel: Tensor, rng: np.random.Generator) -> Tensor:
     return logmel
 
 
+def features(sounds: list[Sound], preset: AudioPreset) -> Tensor:
+    """(B, mels, columns) log-mel of each window, as the pipeline computes it."""
+    return torch.from_numpy(np.stack([log_mel(sound.samples, preset, sound.mask > 0) for sound in sounds]))
+
+
 def voice_weights(voices: Voices, places: np.ndarray) -> np.ndarray:
     """Class keys per corpus and label, so that sampling balances both."""
     corpus = np.array([VOICE_SETS.index(voices.rows[i].set) for i in places])
@@ -70,7 +75,7 @@ def train_voices(preset: Preset, paths: Paths, schedule: Schedule = VOICE_SCHEDU
         places = train[sample_keys(keys, rng, batch)]
         spoken = rng.random(batch) >= SILENT_SHARE
         sounds = [heard(voices.voice(int(i)) if s else None, preset.audio, seconds, rng) for i, s in zip(places, spoken, strict=True)]
-        logmel = mask_spectrum(torch.from_numpy(np.stack([log_mel(sound.samples, preset.audio) for sound in sounds])), rng)
+        logmel = mask_spectrum(features(sounds, preset.audio), rng)
         active = torch.from_numpy(np.stack([sound.active for sound in sounds]))
         with torch.autocast("cpu", torch.bfloat16):
             logits, speech = model(logmel)
@@ -81,7 +86,7 @@ def train_voices(preset: Preset, paths: Paths, schedule: Schedule = VOICE_SCHEDU
     def validate(module: nn.Module) -> dict[str, float]:
         figures = {}
         for name, places in held.items():
-            logmel = torch.from_numpy(np.stack([log_mel(plain(voices.voice(int(i)), preset.audio, seconds), preset.audio) for i in places]))
+            logmel = features([plain(voices.voice(int(i)), preset.audio, seconds) for i in places], preset.audio)
             logits = torch.cat([module(piece)[0].float() for piece in logmel.split(64)])
             figures[f"uar_{name.removeprefix('speech_')}"] = recall_figures(logits.argmax(1), torch.from_numpy(voices.labels[places]), 7)[
                 "uar"
@@ -110,7 +115,7 @@ def speech_figures(module: nn.Module, voices: Voices, preset: Preset) -> dict[st
         sounds = [
             heard(voices.voice(int(rng.choice(held))) if spoken else None, preset.audio, preset.window_seconds, rng) for _ in range(128)
         ]
-        speech = module.audio(torch.from_numpy(np.stack([log_mel(s.samples, preset.audio) for s in sounds])))[1]  # type: ignore[operator,union-attr]
+        speech = module.audio(features(sounds, preset.audio))[1]  # type: ignore[operator,union-attr]
         return float((speech > 0.5).float().mean())
 
     return {"speech_recall": share(True), "false_speech": share(False)}

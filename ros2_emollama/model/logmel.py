@@ -9,11 +9,13 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from ..types import Float32
 from .presets import AudioPreset
 
 FLOOR = 1e-10
+FLOOR_PERCENT = 10
 
 
 @lru_cache(maxsize=4)
@@ -27,10 +29,13 @@ def mel_filters(mels: int, fft_samples: int, sample_rate_hz: int) -> Float32:
     return np.maximum(0, np.minimum(rise, fall)).astype(np.float32)
 
 
-def log_mel(samples: Float32, preset: AudioPreset) -> Float32:
+def log_mel(samples: Float32, preset: AudioPreset, seen: npt.NDArray[np.bool_] | None = None) -> Float32:
     """(S,) float32 in [-1, 1] -> (mels, S // hop) float32.
 
     Column i is centred on sample (i + 0.5) * hop, so a window's columns never look at sound after it. S must be a multiple of the hop.
+
+    seen  (K,) bool, True for each K-th of the window that a microphone really filled; the columns of the others are as quiet as the
+          quietest tenth of those that were. Left at zero, the step from digital silence to the first sound looks like a voice's onset.
     """
     hop, size = preset.hop_samples, preset.fft_samples
     if samples.ndim != 1 or samples.size % hop:
@@ -43,4 +48,14 @@ def log_mel(samples: Float32, preset: AudioPreset) -> Float32:
     mel = power @ mel_filters(preset.mels, size, preset.sample_rate_hz).T
     log = np.log10(np.maximum(mel, FLOOR))
     log = np.maximum(log, log.max(initial=-10.0) - 8.0)
-    return np.ascontiguousarray(((log + 4.0) / 4.0).T.astype(np.float32))
+    return np.ascontiguousarray(((_filled(log, seen) + 4.0) / 4.0).T.astype(np.float32))
+
+
+def _filled(log: Float32, seen: npt.NDArray[np.bool_] | None) -> Float32:
+    """(columns, mels) with the unseen columns at the noise floor of the seen ones."""
+    if seen is None or seen.all() or not seen.any():
+        return log
+    columns = np.repeat(seen, log.shape[0] // seen.size)
+    filled = log.copy()
+    filled[~columns] = np.percentile(log[columns], FLOOR_PERCENT, axis=0)
+    return filled

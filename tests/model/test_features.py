@@ -75,3 +75,16 @@ def test_a_window_that_does_not_divide_into_tokens_is_refused() -> None:
     with pytest.raises(ValueError, match="multiple of 64"):
         preset_from_dict(values)
     assert isinstance(NANO, Preset)
+
+
+def test_what_the_microphone_did_not_hear_is_as_quiet_as_what_it_did() -> None:
+    rng = np.random.default_rng(0)
+    samples = (0.1 * rng.standard_normal(64000)).astype(np.float32)
+    samples[:16000] = 0.0
+    seen = np.arange(16) >= 4
+    filled, plain = log_mel(samples, NANO.audio, seen), log_mel(samples, NANO.audio)
+    np.testing.assert_array_equal(filled[:, 64:], plain[:, 64:])
+    floor = np.percentile(plain[:, 64:], 10, axis=1)
+    np.testing.assert_allclose(filled[:, :64], np.repeat(floor[:, None], 64, axis=1), atol=1e-5)
+    np.testing.assert_array_equal(log_mel(samples, NANO.audio, np.zeros(16, np.bool_)), plain)
+    np.testing.assert_array_equal(log_mel(samples, NANO.audio, np.ones(16, np.bool_)), plain)
