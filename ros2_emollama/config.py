@@ -253,7 +253,11 @@ def _dotted(tree: Mapping[str, object], prefix: str) -> Iterator[tuple[str, obje
 
 def to_yaml(config: Config = Config(), node: str = "perception") -> str:
     """A ROS params file that holds every parameter, its help as a comment. `load_yaml` reads it back."""
-    lines = [f"# Parameters of the {node} node, with their defaults. Made from ros2_emollama/config.py.", f"/**/{node}:", "  ros__parameters:"]
+    lines = [
+        f"# Parameters of the {node} node, with their defaults. Made from ros2_emollama/config.py.",
+        f"/**/{node}:",
+        "  ros__parameters:",
+    ]
     flat, current = flatten(config), ""
     for entry in fields():
         section, _, name = entry.name.rpartition(".")

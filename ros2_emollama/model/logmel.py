@@ -56,6 +56,6 @@ def _filled(log: Float32, seen: npt.NDArray[np.bool_] | None) -> Float32:
     if seen is None or seen.all() or not seen.any():
         return log
     columns = np.repeat(seen, log.shape[0] // seen.size)
-    filled = log.copy()
+    filled: Float32 = log.copy()
     filled[~columns] = np.percentile(log[columns], FLOOR_PERCENT, axis=0)
     return filled
