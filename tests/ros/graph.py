@@ -70,9 +70,9 @@ class ScriptedPipeline:
             window.transcript,
         )  # fmt: skip
 
-    def explain(self, percept: Percept, label: str = "", on_text: Callable[[str], None] = print, **_: Any) -> Explanation:
+    def explain(self, percept: Percept, on_text: Callable[[str], None] = print, **_: Any) -> Explanation:
         on_text("because")
-        return Explanation(percept.state, f"because {label}", True, "stop", 2, 0.1, 0.2)
+        return Explanation(percept.state, f"because {percept.state.label}", True, "stop", 2, 0.1, 0.2)
 
 
 class Driver(Node):
