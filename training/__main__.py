@@ -45,7 +45,9 @@ def _fit(arguments: argparse.Namespace) -> int:
 def _manifest(arguments: argparse.Namespace) -> int:
     from .manifest import write_manifest
 
-    path, count = write_manifest(Path(arguments.data), arguments.set, arguments.split, Path(arguments.output), arguments.limit)
+    path, count = write_manifest(
+        Path(arguments.data), arguments.set, arguments.split, Path(arguments.output), arguments.limit, arguments.margin
+    )
     print(f"{path}: {count} rows")
     return 0
 
@@ -85,6 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
     manifest.add_argument("--set", required=True, help="a tar's name, such as face_fer2013 or speech_ravdess")
     manifest.add_argument("--split", default="val")
     manifest.add_argument("--limit", type=int, default=0, help="at most so many rows, drawn evenly (0: all)")
+    manifest.add_argument("--margin", type=float, default=0.0, help="grey border around pictures, as a share of their side (%(default)s)")
     manifest.add_argument("--output", required=True, metavar="DIR")
     manifest.set_defaults(work=_manifest)
 

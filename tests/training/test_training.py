@@ -176,6 +176,15 @@ def test_a_manifest_is_unpacked_for_evaluation(tars: Path, tmp_path: Path) -> No
     assert main(["manifest", "--data", str(tmp_path), "--set", "speech_ravdess", "--output", str(output)]) == 2
 
 
+def test_a_margin_puts_grey_around_pictures_and_nothing_else(tars: Path, tmp_path: Path) -> None:
+    output, ask = tmp_path / "faces", ["manifest", "--data", str(tars), "--margin", "0.5"]
+    assert main([*ask, "--set", "face_muxspace", "--split", "train", "--output", str(output)]) == 0
+    picture = cv2.imread(str(output / "a.png"), cv2.IMREAD_GRAYSCALE)
+    assert picture.shape == (96, 96) and (picture[:24] == 127).all()
+    np.testing.assert_array_equal(picture[24:72, 24:72], FACES[0])
+    assert main([*ask, "--set", "speech_ravdess", "--output", str(output)]) == 2
+
+
 def test_unusable_rows_are_named_and_counted_or_fatal(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"x")
     table = tmp_path / "m.csv"
