@@ -91,8 +91,9 @@ lint: dev  ## ruff, mypy (strict), import-linter
 	$(V)/bin/mypy
 	$(V)/bin/lint-imports
 
-bench: dev  ## latency and cost through the real graph
-	$(PY) -m benchmarks
+bench: dev .demo/clip.mp4  ## latency and cost through the real graph; a table, and build/bench.json
+	@mkdir -p build
+	$(PY) -m benchmarks --json build/bench.json
 
 DATA ?= ../shared/data
 RUN  ?= runs/nano
