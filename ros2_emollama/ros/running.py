@@ -26,8 +26,8 @@ def run(make_node: Callable[[], Node], argv: Sequence[str] | None, finish: Calla
     node: Node | None = None
     status = 0
     try:
+        executor = SingleThreadedExecutor()  # first: half made when an interrupt comes, it would leave a traceback
         node = make_node()
-        executor = SingleThreadedExecutor()
         executor.add_node(node)
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
@@ -35,6 +35,10 @@ def run(make_node: Callable[[], Node], argv: Sequence[str] | None, finish: Calla
     except (ConfigError, Refused) as error:
         print(f"error: {error}", file=sys.stderr)
         status = 2
+    except Exception:
+        if rclpy.ok():
+            raise
+        # The interrupt ended ROS between two of its own steps, and the second one said so in its own words: an end like the usual ones.
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # launch sends a second one while we leave
         if node is not None:
