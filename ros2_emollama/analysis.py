@@ -10,7 +10,7 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TextIO
 
 import numpy as np
@@ -18,7 +18,7 @@ import numpy as np
 from .config import Config
 from .media import Clip, SkippedFrame
 from .pipeline import Pipeline
-from .triggers import ExplanationTriggers
+from .triggers import ExplanationTriggers, LabelTracker
 from .types import NANOSECONDS, AudioChunk, EmotionState, Window
 from .windows import WindowAssembler
 
@@ -90,9 +90,10 @@ def analyze(
 ) -> Iterator[Record]:
     """Records of a clip, counted in `tally`. Explanations are made where the node would make them, if the reasoner is enabled."""
     assembler = WindowAssembler(pipeline.window_spec)
-    triggers = ExplanationTriggers(config.labels, config.reasoner)
+    tracker, triggers = LabelTracker(config.labels), ExplanationTriggers(config.reasoner)
     for window in windows_of(clip, assembler, on_time):
         percept = pipeline.perceive(window)
+        percept = replace(percept, state=tracker.update(percept.state))
         due = triggers.update(percept.state)
         explanation = pipeline.explain(percept).text.strip() if due else None
         record = Record.of(percept.state, explanation)

@@ -112,6 +112,7 @@ class WindowConfig(_Checked):
     section: ClassVar[str] = "window"
     hop_ticks: int = option(1, "grid ticks from one window to the next", unit="ticks", minimum=1, maximum=16)
     patience_seconds: float = option(0.3, "a stream that lags more than this is not waited for", unit="s", minimum=0.0, maximum=4.0)
+    stall_seconds: float = option(0.5, "a stream with nothing new for this long is reported missing", unit="s", minimum=0.05, maximum=60.0)
 
 
 @dataclass(frozen=True)
@@ -135,9 +136,12 @@ class AudioConfig(_Checked):
 
 @dataclass(frozen=True)
 class LabelsConfig(_Checked):
-    """When a new label is believed (it asks for an explanation then; states always carry the raw probabilities)."""
+    """When a new label is believed (states always carry the raw probabilities beside it)."""
 
     section: ClassVar[str] = "labels"
+    presence: float = option(
+        0.5, "the label is \"unknown\" while face and speech presence are both below this", minimum=0.0, maximum=1.0, live=True
+    )
     margin: float = option(0.1, "lead in probability a new label needs over the one that holds", minimum=0.0, maximum=1.0, live=True)
     dwell_seconds: float = option(0.5, "how long it must lead", unit="s", minimum=0.0, maximum=60.0, live=True)
 

@@ -27,7 +27,7 @@ from .types import EmotionState, Explanation, Float32, Frame, GridFrame, Percept
 from .windows import WindowSpec
 
 SILENCE_RMS = 1e-4  # -80 dBFS: below it there is nothing to hear, whatever a network says of it
-PRESENCE_FRAMES = 4  # face presence is the mean of the newest second
+PRESENCE_TICKS = 4  # face presence is the mean over the frames of the newest second
 
 
 class _Stopwatch:
@@ -84,6 +84,7 @@ class Pipeline:
             hop_ticks=self.config.window.hop_ticks,
             sample_rate_hz=self.preset.audio.sample_rate_hz,
             patience_seconds=self.config.window.patience_seconds,
+            stall_seconds=self.config.window.stall_seconds,
         )
 
     def describe(self) -> str:
@@ -140,8 +141,10 @@ class Pipeline:
         question: str = "",
         on_text: Callable[[str], None] | None = None,
         cancelled: Callable[[], bool] = lambda: False,
+        deadline_seconds: float | None = None,
     ) -> Explanation:
-        """Say why, streaming the text so far to `on_text`. RuntimeError when the reasoner is off."""
+        """Say why, streaming the text so far to `on_text`; `deadline_seconds` None: the configured one. RuntimeError when the reasoner is
+        off."""
         if self._reasoner is None:
             raise RuntimeError("this pipeline runs labels only; set reasoner.enabled to true")
         limits = self.config.reasoner
@@ -151,24 +154,24 @@ class Pipeline:
             on_text=on_text,
             cancelled=cancelled,
             max_tokens=limits.max_tokens,
-            deadline_seconds=limits.deadline_seconds,
+            deadline_seconds=limits.deadline_seconds if deadline_seconds is None else deadline_seconds,
             temperature=limits.temperature,
         )
 
-    def _frame_stream(self, window: Window, watch: _Stopwatch) -> tuple[Float32, Float32, list[Float32]]:
-        """Tokens (1, 16·4, D), mask (1, 16) and the faces of the frames that are there, oldest first."""
+    def _frame_stream(self, window: Window, watch: _Stopwatch) -> tuple[Float32, Float32, list[Float32 | None]]:
+        """Tokens (1, 16·4, D), mask (1, 16) and each tick's face, None where it has no frame."""
         present = {id(entry.frame): entry.frame for entry in window.frames if entry}
         self._ring = {key: encoded for key, encoded in self._ring.items() if key in present}
         self._encode_frames([frame for key, frame in present.items() if key not in self._ring], watch)
         vision = self.preset.vision
         tokens = np.zeros((len(window.frames), vision.tokens_per_frame, vision.width), np.float32)
         mask = np.zeros((1, len(window.frames)), np.float32)
-        faces: list[Float32] = []
+        faces: list[Float32 | None] = [None] * len(window.frames)
         for place, entry in enumerate(window.frames):
             if entry is not None:
                 encoded = self._ring[id(entry.frame)]
                 tokens[place], mask[0, place] = encoded.tokens, 1.0
-                faces.append(encoded.face)
+                faces[place] = encoded.face
         return tokens.reshape(1, -1, vision.width), mask, faces
 
     def _encode_frames(self, frames: list[Frame], watch: _Stopwatch) -> None:
@@ -206,10 +209,10 @@ class Pipeline:
         return out["tokens"], mask, float(out["speech"][0]) if loud else 0.0
 
     def _state(
-        self, window: Window, probabilities: Float32, faces: list[Float32], speech: float, seconds: dict[str, float]
+        self, window: Window, probabilities: Float32, faces: list[Float32 | None], speech: float, seconds: dict[str, float]
     ) -> EmotionState:
-        newest = faces[-PRESENCE_FRAMES:]
-        held = {"video": bool(faces), "audio": bool(window.audio_seen.any()), "text": bool(window.transcript)}
+        newest = [face for face in faces[-PRESENCE_TICKS:] if face is not None]
+        held = {"video": any(window.frames), "audio": bool(window.audio_seen.any()), "text": bool(window.transcript)}
         return EmotionState(
             start_ns=window.start_ns,
             end_ns=window.end_ns,
@@ -226,11 +229,12 @@ class Pipeline:
             model_id=self._model_id,
             runtime=self._encoders.name,
             face_box=self._box(window, newest),
+            missing=window.missing,
         )
 
     def _box(self, window: Window, newest: list[Float32]) -> tuple[float, float, float] | None:
         entry = next((entry for entry in reversed(window.frames) if entry), None)
-        if entry is None or newest[-1][0] < 0.5:
+        if entry is None or not newest or newest[-1][0] < 0.5:
             return None
         height, width = entry.frame.pixels.shape[:2]
         _, x, y, size = (float(value) for value in newest[-1])

@@ -7,6 +7,7 @@ Memory is fixed. Knows nothing about frames, windows, ROS or threads.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from .types import NANOSECONDS, AudioChunk, Float32
 if TYPE_CHECKING:
     import soxr
 
+FLAT_NS = 300_000_000  # the same value for this long is a dead or muted microphone: a live one's last bit is never still
 JITTER_NS = 5_000_000  # a driver stamps a chunk when it wakes up: less than this is no hole and no overlap
 RESAMPLER_QUALITY = "HQ"  # lags the input by 37 ms at 48 kHz, 20 ms chunks; "LQ" would lag by 20 ms
 
@@ -31,6 +33,10 @@ class SoundRing:
         self._samples: Float32 = np.zeros(capacity, np.float32)
         self._seen: Bool = np.zeros(capacity, np.bool_)
         self._end: int | None = None
+
+    @property
+    def capacity(self) -> int:
+        return self._samples.size
 
     @property
     def end(self) -> int | None:
@@ -109,19 +115,55 @@ def resampler(from_hz: int, to_hz: int) -> soxr.ResampleStream:
     return soxr.ResampleStream(from_hz, to_hz, 1, dtype="float32", quality=RESAMPLER_QUALITY)
 
 
+class _Stillness:
+    """Finds where sound stands still: one value, sample after sample. Independent of how the sound is cut into chunks."""
+
+    def __init__(self) -> None:
+        self._value: float | None = None
+        self._since_ns = 0
+        self.flat_from_ns: int | None = None
+
+    def feed(self, start_ns: int, samples: Float32, rate_hz: int) -> list[tuple[int, int]]:
+        """The stretches [from, to) in ns of these samples that come after FLAT_NS of the same value.
+
+        `flat_from_ns` is then where the value was first heard if it still stands, else None.
+        """
+        stretches = []
+        changes = np.flatnonzero(samples[1:] != samples[:-1]) + 1
+        for first, last in zip([0, *changes[-1:]], [*changes[:1], samples.size], strict=True) if changes.size else [(0, samples.size)]:
+            began, ended = (start_ns + round(place * NANOSECONDS / rate_hz) for place in (int(first), int(last)))
+            if first or self._value is None or samples[first] != self._value:
+                self._value, self._since_ns = float(samples[first]), began
+            if ended - self._since_ns > FLAT_NS:
+                stretches.append((max(began, self._since_ns + FLAT_NS), ended))
+            self.flat_from_ns = self._since_ns if ended - self._since_ns > FLAT_NS else None
+        return stretches
+
+    def forget(self) -> None:
+        self._value = self.flat_from_ns = None
+
+
 class SoundTrack:
-    """Chunks in, stretches of sound at `sample_rate_hz` out."""
+    """Chunks in, stretches of sound at `sample_rate_hz` out. Sound that stands still (FLAT_NS) counts as not heard."""
 
     def __init__(self, sample_rate_hz: int, capacity_seconds: float) -> None:
         self.sample_rate_hz = sample_rate_hz
         self._ring = SoundRing(round(sample_rate_hz * capacity_seconds))
         self._segment: _Segment | None = None
+        self._stillness = _Stillness()
+        self._flat: deque[tuple[int, int]] = deque()  # stretches of the grid, oldest first
 
     @property
     def end_ns(self) -> int | None:
         """Everything before this stamp has been delivered or is a hole; None while nothing came."""
         end = self._ring.end
         return None if end is None else end * NANOSECONDS // self.sample_rate_hz
+
+    @property
+    def heard_ns(self) -> int | None:
+        """Up to where something was really heard: `end_ns`, or where the sound began to stand still."""
+        flat, end = self._stillness.flat_from_ns, self.end_ns
+        return end if flat is None or end is None else min(flat, end)
 
     @property
     def rate_hz(self) -> int | None:
@@ -133,6 +175,7 @@ class SoundTrack:
         segment = self._segment
         if segment is None or segment.rate_hz != chunk.sample_rate_hz or chunk.stamp_ns - segment.expected_ns > JITTER_NS:
             self.close()
+            self._stillness.forget()
             self._segment = segment = _Segment(chunk, self.sample_rate_hz)
             self._ring.advance(segment.place)
         elif chunk.stamp_ns < segment.start_ns:  # out of order: fills a hole, the run goes on undisturbed
@@ -141,7 +184,18 @@ class SoundTrack:
         overlap_ns = segment.expected_ns - chunk.stamp_ns
         held = round(overlap_ns * chunk.sample_rate_hz / NANOSECONDS) if overlap_ns > JITTER_NS else 0
         if held < chunk.samples.size:
+            self._note_stillness(segment.expected_ns, chunk.samples[held:], segment.rate_hz)
             self._lay(segment, chunk.samples[held:])
+
+    def _note_stillness(self, start_ns: int, samples: Float32, rate_hz: int) -> None:
+        for stretch in self._stillness.feed(start_ns, samples, rate_hz):
+            first, last = (round(stamp_ns * self.sample_rate_hz / NANOSECONDS) for stamp_ns in stretch)
+            if self._flat and self._flat[-1][1] >= first:
+                first = self._flat.pop()[0]
+            self._flat.append((first, last))
+        oldest = (self.end_ns or 0) * self.sample_rate_hz // NANOSECONDS - self._ring.capacity
+        while self._flat and self._flat[0][1] < oldest:
+            self._flat.popleft()
 
     def close(self) -> None:
         """The run is over: let out what the resampler still holds."""
@@ -153,10 +207,16 @@ class SoundTrack:
         """Drop all sound; the place in time stays."""
         self._segment = None
         self._ring.forget()
+        self._flat.clear()
+        self._stillness.forget()
 
     def read(self, start: int, stop: int) -> tuple[Float32, Bool]:
         """Samples [start, stop) of the grid and which of them were heard."""
-        return self._ring.read(start, stop)
+        samples, seen = self._ring.read(start, stop)
+        for first, last in self._flat:
+            stretch = slice(max(first - start, 0), max(last - start, 0))
+            samples[stretch], seen[stretch] = 0.0, False
+        return samples, seen
 
     def _lay(self, segment: _Segment, samples: Float32, last: bool = False) -> None:
         out = segment.feed(samples, last)

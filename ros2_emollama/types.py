@@ -18,6 +18,8 @@ Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 
 NANOSECONDS = 1_000_000_000
+UNKNOWN = "unknown"
+"""The label of a state with nobody to be seen or heard. No model has it among its own."""
 
 
 def seconds_to_ns(seconds: float) -> int:
@@ -69,6 +71,7 @@ class Window:
     audio_seen   (S_blocks,) bool, one entry a tick: True where sound covers at least half of that hop
     dropped      what was lost since the previous window, by cause (see windows.py for the causes)
     transcript   what the person said, the newest stamped within the window; empty if nothing
+    missing      of video and audio: what has stopped, or never came, by the window's end; the window may still hold some of it
     """
 
     tick: int
@@ -80,6 +83,7 @@ class Window:
     audio_seen: npt.NDArray[np.bool_]
     dropped: Mapping[str, int] = field(default_factory=dict)
     transcript: str = ""
+    missing: tuple[str, ...] = ()
 
     @property
     def newest_frame_ns(self) -> int | None:
@@ -100,6 +104,8 @@ class EmotionState:
     modalities     of "video", "audio", "text": what the window really held
     stage_seconds  time spent, by stage
     face_box       (centre x, centre y, size) as fractions of the picture's width, height and height; None without a face
+    missing        of "video", "audio": what has stopped or never came
+    held           the label that holds, after hysteresis, or UNKNOWN (see triggers.py); None while only the network has spoken
     """
 
     start_ns: int
@@ -117,14 +123,29 @@ class EmotionState:
     model_id: str
     runtime: str
     face_box: tuple[float, float, float] | None = None
+    missing: tuple[str, ...] = ()
+    held: str | None = None
 
     @property
-    def label(self) -> str:
+    def likeliest(self) -> str:
         return self.labels[int(np.argmax(self.probabilities))]
 
     @property
+    def label(self) -> str:
+        """The label that holds; the likeliest one where nobody has decided yet."""
+        return self.held or self.likeliest
+
+    @property
+    def presence(self) -> float:
+        """How sure somebody is there to be seen or heard."""
+        return max(self.face, self.speech)
+
+    @property
     def confidence(self) -> float:
-        return max(self.probabilities)
+        """Probability of `label`; of UNKNOWN, how sure that nobody is there."""
+        if self.label == UNKNOWN:
+            return 1.0 - self.presence
+        return self.probabilities[self.labels.index(self.label)]
 
 
 @dataclass(frozen=True)

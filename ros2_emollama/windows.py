@@ -11,6 +11,7 @@ Counted, and reported with the next window:
   audio_format_changes             the sample rate changed; sound held so far is dropped
   clock_jumps                      stamps jumped back; everything held is dropped
   gap_ticks                        ticks skipped because nothing at all came for longer than a window
+  flat_audio_ticks                 ticks whose sound stood still (a dead or muted microphone); it counts as not heard
 and whatever the caller adds with `count`.
 """
 
@@ -36,11 +37,14 @@ class WindowSpec:
     hop_ticks: int = 1
     sample_rate_hz: int = 16000
     patience_seconds: float = 0.3
+    stall_seconds: float = 0.5
 
     def __post_init__(self) -> None:
         for name in ("seconds", "frames", "hop_ticks", "sample_rate_hz"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.stall_seconds <= 0:
+            raise ValueError(f"stall_seconds must be positive, got {self.stall_seconds}")
         if not 0 <= self.patience_seconds <= self.seconds:
             raise ValueError(f"patience_seconds must be in [0, {self.seconds}], got {self.patience_seconds}")
         if self.window_ns % self.frames:
@@ -59,6 +63,10 @@ class WindowSpec:
     @property
     def patience_ns(self) -> int:
         return seconds_to_ns(self.patience_seconds)
+
+    @property
+    def stall_ns(self) -> int:
+        return seconds_to_ns(self.stall_seconds)
 
     @property
     def samples_per_tick(self) -> int:
@@ -267,6 +275,9 @@ class WindowAssembler:
         if self._gap_from is not None:
             self.count("gap_ticks", tick - self._gap_from)
             self._gap_from = None
+        heard_ns = self._sound.heard_ns
+        if heard_ns is not None and heard_ns < (tick - 1) * self.spec.tick_ns and self._audio.reached(tick * self.spec.tick_ns):
+            self.count("flat_audio_ticks")
         windows = [] if tick % self.spec.hop_ticks else [self._window(tick)]
         self._passed, self._next = tick, tick + 1
         self._held = {k: frame for k, frame in self._held.items() if k > self._next - self.spec.frames}
@@ -290,4 +301,10 @@ class WindowAssembler:
             audio_seen=2 * seen.reshape(spec.frames, -1).sum(axis=1) >= spec.samples_per_tick,
             dropped=dropped,
             transcript=said[-1] if said else "",
+            missing=self._missing(end_ns),
         )
+
+    def _missing(self, end_ns: int) -> tuple[str, ...]:
+        """Streams of which nothing came for `stall_seconds` before `end_ns`."""
+        newest = {"video": self._video.newest_ns, "audio": self._sound.heard_ns}
+        return tuple(name for name, at_ns in newest.items() if at_ns is None or at_ns < end_ns - self.spec.stall_ns)

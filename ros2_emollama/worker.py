@@ -1,10 +1,12 @@
 """Threads around the pipeline: labels never wait for explanations.
 
     submit(window) ─► [slot of one] ─► perception thread ─► on_state
-                                            │ trigger
-                                            ▼
-                                       [slot of one] ─► reasoner thread ─► on_explanation (partials, then final)
-Newest wins in both slots; what was overtaken is counted, never silently lost.
+                                            │ trigger                          ask(question)
+                                            ▼                                       │
+                                       [slot of one] ─► reasoner thread ◄─ [slot of one]
+                                                              └─► on_explanation, or the asker's own sink (partials, then final)
+Newest wins in every slot; what was overtaken is counted, never silently lost. What somebody asked goes before what a trigger wants
+said, and no trigger cuts it off.
 """
 
 from __future__ import annotations
@@ -14,16 +16,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from .config import Config
 from .pipeline import Pipeline
-from .triggers import ExplanationTriggers
+from .triggers import ExplanationTriggers, LabelTracker
 from .types import EmotionState, Explanation, Percept, Window
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
+STOP_SECONDS = 2.0
 
 
 class NewestSlot(Generic[T]):
@@ -48,6 +51,15 @@ class NewestSlot(Generic[T]):
             item, self._item = self._item, None
             return None if self._closed else item
 
+    def drop(self) -> None:
+        """Let go of what waits."""
+        with self._condition:
+            self._item = None
+
+    def __len__(self) -> int:
+        with self._condition:
+            return int(self._item is not None)
+
     def close(self) -> None:
         with self._condition:
             self._closed = True
@@ -55,11 +67,66 @@ class NewestSlot(Generic[T]):
 
 
 @dataclass(frozen=True)
-class _Request:
+class Request:
+    """An explanation wanted. `sink` gets the partial ones and the final one; `triggered` is on time.monotonic()."""
+
     percept: Percept
     cause: str
-    cancel: threading.Event
-    triggered: float  # time.monotonic()
+    sink: Callable[[Explanation], None]
+    question: str = ""
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    triggered: float = field(default_factory=time.monotonic)
+
+    @property
+    def asked(self) -> bool:
+        """Somebody asked; no trigger did."""
+        return self.cause == "request"
+
+    @property
+    def age_seconds(self) -> float:
+        return time.monotonic() - self.triggered
+
+    def unsaid(self, reason: str) -> Explanation:
+        """The final explanation of a request that was never begun."""
+        return Explanation(self.percept.state, "", True, reason, 0, 0.0, self.age_seconds)
+
+
+class _Queue:
+    """One request asked for and one triggered; a newer one of its kind takes a waiting one's place. What was asked comes first."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._waiting: dict[bool, Request] = {}  # by "was asked for"
+        self._closed = False
+
+    def put(self, request: Request) -> Request | None:
+        """The request whose place it took, if any."""
+        with self._condition:
+            overtaken = self._waiting.get(request.asked)
+            self._waiting[request.asked] = request
+            self._condition.notify()
+            return overtaken
+
+    def take(self) -> Request | None:
+        """Wait for a request; None once closed."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._waiting or self._closed)
+            return None if self._closed else self._waiting.pop(True, None) or self._waiting.pop(False)
+
+    def drain(self) -> list[Request]:
+        """Everything that still waits, taken out."""
+        with self._condition:
+            waiting, self._waiting = list(self._waiting.values()), {}
+            return waiting
+
+    def close(self) -> None:
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()
+
+    def __len__(self) -> int:
+        with self._condition:
+            return len(self._waiting)
 
 
 class Worker:
@@ -69,7 +136,10 @@ class Worker:
     on_explanation  called on the reasoner thread: partial ones at most `reasoner.partial_hz` a second, then the final one
     on_error        called with (what failed, the exception); the threads live on
 
-    counters: windows, hops_lost, explanations, explanations_overtaken, perception_errors, reasoner_errors
+    counters: windows, windows_forgotten, hops_lost, explanations, explanations_overtaken, perception_errors, reasoner_errors
+
+    Who asks gets exactly one final explanation; besides the decoder's reasons it may end as "overtaken" (a newer question took its place
+    before it was begun), "failed" (the reasoner raised) or "cancelled" (by `reset`, `stop` or the asker).
     """
 
     def __init__(
@@ -85,11 +155,14 @@ class Worker:
         self._on_state = on_state
         self._on_explanation = on_explanation
         self._on_error = on_error or (lambda what, error: logger.error("%s: %s", what, error))
-        self._triggers = ExplanationTriggers(config.labels, config.reasoner)
+        self._tracker = LabelTracker(config.labels)
+        self._triggers = ExplanationTriggers(config.reasoner)
         self._windows: NewestSlot[Window] = NewestSlot()
-        self._percepts: NewestSlot[_Request] = NewestSlot()
-        self._outstanding: list[threading.Event] = []  # cancels of the request under way and the one waiting
+        self._requests = _Queue()
+        self._underway: Request | None = None
         self._stopping = threading.Event()
+        self._underway_since = 0.0
+        self._generation = 0
         self._newest: Percept | None = None
         self._lock = threading.Lock()
         self._counters: Counter[str] = Counter()
@@ -108,9 +181,12 @@ class Worker:
         """Cancel what is under way and join the threads."""
         self._stopping.set()
         self._windows.close()
-        self._percepts.close()
+        self._requests.close()
+        self._take_back(self._requests.drain())
         for thread in self._threads:
-            thread.join(timeout=5.0)
+            thread.join(timeout=STOP_SECONDS)
+        if any(thread.is_alive() for thread in self._threads):
+            logger.warning("a thread did not end within %g s; it is left behind", STOP_SECONDS)
 
     @property
     def counters(self) -> dict[str, int]:
@@ -122,23 +198,48 @@ class Worker:
         if self._windows.put(window):
             self._count("hops_lost")
 
-    def request_explanation(self) -> bool:
-        """Explain the newest percept now. False when nothing has been perceived yet, or explanations are off."""
+    def ask(self, question: str = "", sink: Callable[[Explanation], None] | None = None) -> Request | None:
+        """Explain the newest percept now, or answer a question about it. None when nothing has been perceived yet, or explanations are
+        off. Set the request's `cancelled` to take it back."""
         percept = self._newest
         if percept is None or not self._config.reasoner.enabled:
-            return False
-        self._enqueue(percept, "request")
-        return True
+            return None
+        request = Request(percept, "request", sink or self._on_explanation, question)
+        self._enqueue(request)
+        return request
+
+    @property
+    def waiting(self) -> int:
+        """Windows and requests that wait for their thread."""
+        return len(self._windows) + len(self._requests)
+
+    @property
+    def speaking_seconds(self) -> float:
+        """For how long the reasoner has been at its present request; 0.0 while it waits for one."""
+        request, since = self._underway, self._underway_since
+        return time.monotonic() - since if request is not None else 0.0
 
     def reconfigure(self, config: Config) -> None:
-        """Follow a parameter that changed while running; what triggers an explanation begins anew."""
+        """Follow a parameter that changed while running."""
         self._config = config
-        self._triggers = ExplanationTriggers(config.labels, config.reasoner)
+        self._tracker.config, self._triggers.config = config.labels, config.reasoner
 
     def reset(self) -> None:
-        """The clock jumped: forget what was held."""
-        self._triggers.reset()
+        """The clock jumped, or nobody may be watched any more: forget what was held, take back what is being said."""
+        self._generation += 1  # a window being perceived just now is not heard of again
         self._newest = None
+        self._windows.drop()
+        self._take_back(self._requests.drain())
+        underway = self._underway
+        if underway is not None:
+            underway.cancelled.set()
+        self._tracker.reset()
+        self._triggers.reset()
+
+    def _take_back(self, requests: list[Request], reason: str = "cancelled") -> None:
+        for request in requests:
+            if request.asked:
+                request.sink(request.unsaid(reason))
 
     def _count(self, cause: str) -> None:
         with self._lock:
@@ -153,52 +254,62 @@ class Worker:
                 self._on_error("perception", error)
 
     def _perceive(self, window: Window) -> None:
-        percept = self._pipeline.perceive(window)
+        generation = self._generation
+        raw = self._pipeline.perceive(window)
+        if generation != self._generation:
+            self._count("windows_forgotten")
+            return
+        percept = replace(raw, state=self._tracker.update(raw.state))
         self._newest = percept
         self._count("windows")
         self._on_state(percept.state)
         cause = self._triggers.update(percept.state)
         if cause is not None:
-            self._enqueue(percept, cause)
+            self._enqueue(Request(percept, cause, self._on_explanation))
 
-    def _enqueue(self, percept: Percept, cause: str) -> None:
-        request = _Request(percept, cause, threading.Event(), time.monotonic())
-        with self._lock:
-            if cause != "period":
-                for cancel in self._outstanding:  # what is being said is no longer what should be said
-                    cancel.set()
-            self._outstanding = [*self._outstanding[-1:], request.cancel]
-        if self._percepts.put(request):
+    def _enqueue(self, request: Request) -> None:
+        underway = self._underway
+        if request.cause != "period" and underway is not None and not underway.asked:
+            underway.cancelled.set()  # what is being said is no longer what should be said
+        overtaken = self._requests.put(request)
+        if overtaken is not None:
             self._count("explanations_overtaken")
+            self._take_back([overtaken], "overtaken")
 
     def _explain_loop(self) -> None:
-        while (request := self._percepts.take()) is not None:
+        while (request := self._requests.take()) is not None:
+            self._underway, self._underway_since = request, time.monotonic()
             try:
                 self._explain(request)
             except Exception as error:  # noqa: BLE001 a failing reasoner must not take the labels with it
                 self._count("reasoner_errors")
                 self._on_error("reasoner", error)
+                request.sink(request.unsaid("failed"))
+            finally:
+                self._underway = None
 
-    def _explain(self, request: _Request) -> None:
-        partials = _Partials(request, self._config.reasoner.partial_hz, self._on_explanation)
-        waited = time.monotonic() - request.triggered
+    def _explain(self, request: Request) -> None:
+        partials = _Partials(request, self._config.reasoner.partial_hz)
+        waited = request.age_seconds
         final = self._pipeline.explain(
             request.percept,
+            question=request.question,
             on_text=partials.publish,
-            cancelled=lambda: request.cancel.is_set() or self._stopping.is_set(),
+            cancelled=lambda: request.cancelled.is_set() or self._stopping.is_set(),
+            deadline_seconds=max(0.0, self._config.reasoner.deadline_seconds - waited),
         )
         self._count("explanations")
         seconds = (waited + final.first_token_seconds, waited + final.total_seconds)  # from the trigger, as the message promises
-        self._on_explanation(replace(final, first_token_seconds=seconds[0], total_seconds=seconds[1]))
+        request.sink(replace(final, first_token_seconds=seconds[0], total_seconds=seconds[1]))
 
 
 class _Partials:
     """Thins the token stream to a rate a subscriber can read; the first text goes out at once."""
 
-    def __init__(self, request: _Request, rate_hz: float, publish: Callable[[Explanation], None]) -> None:
+    def __init__(self, request: Request, rate_hz: float) -> None:
         self._state = request.percept.state
         self._interval = 1.0 / rate_hz if rate_hz > 0 else float("inf")
-        self._sink = publish
+        self._sink = request.sink
         self._started = request.triggered
         self._last = float("-inf")
         self._first = 0.0

@@ -86,7 +86,8 @@ class Reasoner:
             return "deadline" if time.monotonic() - started >= deadline_seconds else ""
 
         answer = _Answer(self._tokenizer, started, on_text)
-        prompt = build_prompt(self._tokenizer, "reason", percept.state.label, percept.transcript, question)
+        label = percept.state.label if percept.state.label in percept.state.labels else percept.state.likeliest  # asked about nobody
+        prompt = build_prompt(self._tokenizer, "reason", label, percept.transcript, question)
         reason = ended() or self._speak(percept.prefix, prompt, answer, ended, max_tokens, temperature)
         return Explanation(percept.state, answer.text, True, reason, len(answer.ids), answer.first_seconds, time.monotonic() - started)
 

@@ -90,6 +90,7 @@ class Driver(Node):
         self.create_subscription(EmotionReasoning, "emotion/reasoning", self.reasonings.append, 100)
         self.create_subscription(DiagnosticArray, "/diagnostics", self.reports.append, 100)
         self.now_ns = 100_000_000_000
+        self._noise = np.random.default_rng(0)
 
     def await_listener(self) -> None:
         wait_until(lambda: bool(self.pictures.get_subscription_count() and self.sounds.get_subscription_count()))
@@ -107,7 +108,7 @@ class Driver(Node):
             time.sleep(0.002)
 
     def sound(self, samples: np.ndarray | None = None) -> AudioChunkMessage:
-        samples = np.full(320, 0.1, np.float32) if samples is None else samples
+        samples = self._noise.uniform(-0.1, 0.1, 320).astype(np.float32) if samples is None else samples  # a live microphone is never still
         return conversions.audio_to_message(AudioChunkMessage(), AudioChunk(self.now_ns, samples, 16000))
 
     def dropped(self) -> dict[str, int]:

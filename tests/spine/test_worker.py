@@ -125,10 +125,10 @@ def test_a_request_explains_the_newest_window_and_is_refused_before_there_is_one
     pipeline = ScriptedPipeline()
     pipeline.gate.set()
     with running(pipeline, ReasonerConfig(on_change=False, period_seconds=0.0)) as (worker, states, explanations, _):
-        assert not worker.request_explanation()
+        assert worker.ask() is None
         worker.submit(window(0.5))
         wait_for(lambda: len(states) == 1)
-        assert worker.request_explanation()
+        assert worker.ask() is not None
         wait_for(lambda: any(e.final for e in explanations))
 
 
@@ -154,3 +154,69 @@ def test_windows_that_arrive_faster_than_they_are_perceived_are_overtaken_and_co
         wait_for(lambda: len(states) == 2)
         assert states[-1].end_ns == seconds_to_ns(1.0)
         assert worker.counters["hops_lost"] == 2
+
+
+def test_what_was_asked_goes_first_and_no_change_cuts_it_off() -> None:
+    pipeline = ScriptedPipeline(happy_from_seconds=1.0)
+    answers: list[Explanation] = []
+    with running(pipeline, ReasonerConfig(on_change=True, period_seconds=0.0)) as (worker, states, explanations, _):
+        worker.submit(window(0.5))
+        wait_for(pipeline.explaining.is_set)
+        worker.ask("why?", answers.append)  # takes the place of what a change wanted said
+        wait_for(lambda: any(e.finish_reason == "cancelled" for e in explanations))
+        wait_for(lambda: bool(answers))
+        worker.submit(window(1.0))
+        wait_for(lambda: len(states) == 2)
+        pipeline.gate.set()
+        wait_for(lambda: any(e.text == "because happy" for e in explanations))
+        assert [e.finish_reason for e in answers if e.final] == ["stop"] and answers[-1].text == "because neutral"
+
+
+def test_a_newer_question_takes_the_place_of_one_that_waits_and_every_asker_is_answered_once() -> None:
+    pipeline = ScriptedPipeline()
+    heard: dict[int, list[Explanation]] = {index: [] for index in range(3)}
+    with running(pipeline, ReasonerConfig(on_change=False, period_seconds=0.0)) as (worker, states, _, _):
+        worker.submit(window(0.5))
+        wait_for(lambda: len(states) == 1)
+        first = worker.ask("first", heard[0].append)
+        assert first is not None
+        wait_for(pipeline.explaining.is_set)
+        for index in (1, 2):
+            worker.ask("next", heard[index].append)
+        first.cancelled.set()
+        pipeline.gate.set()
+        wait_for(lambda: all(any(e.final for e in said) for said in heard.values()))
+    finals = [[e.finish_reason for e in said if e.final] for said in heard.values()]
+    assert finals in ([["cancelled"], ["overtaken"], ["stop"]], [["stop"], ["overtaken"], ["stop"]])
+
+
+def test_a_reset_forgets_everything_at_once() -> None:
+    pipeline = ScriptedPipeline()
+    answers: list[Explanation] = []
+    release = threading.Event()
+    with running(pipeline, ReasonerConfig(on_change=False, period_seconds=0.0)) as (worker, states, _, _):
+        worker.submit(window(0.5))
+        wait_for(lambda: len(states) == 1)
+        worker.ask("why?", answers.append)
+        wait_for(pipeline.explaining.is_set)
+        original = pipeline.perceive
+        pipeline.perceive = lambda w: (release.wait(5.0), original(w))[1]  # type: ignore[method-assign]
+        worker.submit(window(0.75))
+        wait_for(lambda: worker.waiting == 0)
+        worker.reset()
+        release.set()
+        wait_for(lambda: worker.counters.get("windows_forgotten") == 1)
+        wait_for(lambda: bool(answers) and answers[-1].final)
+        assert len(states) == 1 and answers[-1].finish_reason == "cancelled" and worker.ask() is None
+
+
+def test_a_reasoner_that_raises_answers_who_asked() -> None:
+    pipeline = ScriptedPipeline()
+    pipeline.explain = lambda *_, **__: 1 / 0  # type: ignore[method-assign, assignment]
+    answers: list[Explanation] = []
+    with running(pipeline, ReasonerConfig(on_change=False, period_seconds=0.0)) as (worker, states, _, errors):
+        worker.submit(window(0.5))
+        wait_for(lambda: len(states) == 1)
+        worker.ask("why?", answers.append)
+        wait_for(lambda: bool(answers))
+        assert answers[0].finish_reason == "failed" and "reasoner" in errors[0]
