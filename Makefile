@@ -31,7 +31,7 @@ FROM_PYTHON := $(PY) -c 'import subprocess, sys; sys.exit(subprocess.call(sys.ar
 
 STAMPS := $(V)/.stamps
 BUILD  := build/$(notdir $(V))
-WIRE   := CMakeLists.txt package.xml $(wildcard msg/*.msg action/*.action launch/*.py config/*)
+WIRE   := CMakeLists.txt package.xml $(wildcard msg/*.msg action/*.action srv/*.srv launch/*.py config/*)
 
 .PHONY: help setup dev demo test lint bench train-nano clean
 .DELETE_ON_ERROR:

@@ -132,6 +132,13 @@ class AudioConfig(_Checked):
     section: ClassVar[str] = "audio"
     reliability: str = option("best_effort", "QoS; best_effort also matches a reliable microphone", choices=("best_effort", "reliable"))
     depth: int = option(50, "QoS queue depth; 50 chunks of 20 ms are one second", unit="messages", minimum=1, maximum=1000)
+    assume_format: str = option(
+        "auto",
+        "what audio_common_msgs/AudioData holds until its audio_info says so; auto: S16LE, or mp3 where it looks like it",
+        choices=("auto", "mp3", "S8", "U8", "S16LE", "S16BE", "S24LE", "S32LE", "F32LE"),
+    )
+    assume_rate_hz: int = option(16000, "sample rate until audio_info says so", unit="Hz", minimum=4000, maximum=384000)
+    assume_channels: int = option(1, "channels until audio_info says so", minimum=1, maximum=64)
 
 
 @dataclass(frozen=True)
@@ -140,7 +147,7 @@ class LabelsConfig(_Checked):
 
     section: ClassVar[str] = "labels"
     presence: float = option(
-        0.5, "the label is \"unknown\" while face and speech presence are both below this", minimum=0.0, maximum=1.0, live=True
+        0.5, 'the label is "unknown" while face and speech presence are both below this', minimum=0.0, maximum=1.0, live=True
     )
     margin: float = option(0.1, "lead in probability a new label needs over the one that holds", minimum=0.0, maximum=1.0, live=True)
     dwell_seconds: float = option(0.5, "how long it must lead", unit="s", minimum=0.0, maximum=60.0, live=True)
@@ -161,6 +168,25 @@ class ReasonerConfig(_Checked):
 
 
 @dataclass(frozen=True)
+class PerceptionConfig(_Checked):
+    """Consent."""
+
+    section: ClassVar[str] = "perception"
+    enabled: bool = option(
+        True, "look and listen at all; false closes the inputs and drops what is held, as the service ~/enabled does", live=True
+    )
+
+
+@dataclass(frozen=True)
+class HriConfig(_Checked):
+    """ROS4HRI (REP-155), where hri_msgs is installed."""
+
+    section: ClassVar[str] = "hri"
+    enabled: bool = option(True, "publish /humans/faces/<id>/expression where hri_msgs is installed")
+    face_id: str = option("emollama", "the face's id while nobody publishes /humans/faces/tracked")
+
+
+@dataclass(frozen=True)
 class DiagnosticsConfig(_Checked):
     """/diagnostics."""
 
@@ -178,6 +204,8 @@ class Config(_Checked):
     audio: AudioConfig = AudioConfig()
     labels: LabelsConfig = LabelsConfig()
     reasoner: ReasonerConfig = ReasonerConfig()
+    perception: PerceptionConfig = PerceptionConfig()
+    hri: HriConfig = HriConfig()
     diagnostics: DiagnosticsConfig = DiagnosticsConfig()
     autostart: bool = option(True, "configure and activate at start, without a lifecycle manager")
 

@@ -8,6 +8,7 @@ Knows nothing about ROS or threads; one caller at a time for `perceive`, one for
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -62,6 +63,7 @@ class Pipeline:
         self._encoders = encoders
         self._reasoner = reasoner
         self._model_id = folder.model_id
+        self._perceiving = threading.Lock()
         self._ring: dict[int, _EncodedFrame] = {}  # by the frame object's identity, which the ring itself keeps alive
 
     @classmethod
@@ -111,11 +113,17 @@ class Pipeline:
             self._reasoner.warm_up()
 
     def forget(self) -> None:
-        """Drop the ring of frame tokens: the clock jumped, or the input changed. Results never depend on it, only speed does."""
-        self._ring.clear()
+        """Drop the frames and their tokens: the clock jumped, or nobody may be watched any more. Results never depend on them, only speed
+        does. From any thread; waits for a window that is being perceived."""
+        with self._perceiving:
+            self._ring = {}
 
     def perceive(self, window: Window) -> Percept:
         """Labels, presence and prefix of one window."""
+        with self._perceiving:
+            return self._perceive(window)
+
+    def _perceive(self, window: Window) -> Percept:
         watch = _Stopwatch()
         frame_tokens, frame_mask, faces = self._frame_stream(window, watch)
         scene = self._scene_stream(window, watch)

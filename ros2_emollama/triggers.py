@@ -57,7 +57,7 @@ class ExplanationTriggers:
         self._explained_ns: int | None = None
 
     def update(self, state: EmotionState) -> str | None:
-        """"change" or "period" when this state makes an explanation due, else None. A due one counts as given."""
+        """ "change" or "period" when this state makes an explanation due, else None. A due one counts as given."""
         cause = self._cause(state.label, state.end_ns)
         if cause is None or state.label == UNKNOWN or not self.config.enabled:
             return None

@@ -1,4 +1,4 @@
-"""Messages ↔ types: stamps, sound, states, explanations. Pictures: pictures.py.
+"""Messages ↔ types: stamps, our own sound chunk, states, explanations. Pictures: pictures.py; other people's sound: sounds.py.
 
 Reading takes anything that has the message's fields and raises `BadMessage` with its cause; writing fills a message it is given.
 Pure: no rclpy, no node.
@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from ..types import NANOSECONDS, AudioChunk, EmotionState, Explanation, UInt8
+from . import pcm
 from .bad_message import BadMessage
 
 FORMAT_INT16, FORMAT_FLOAT32 = 1, 2  # emollama/AudioChunk
-RATES_HZ = (4000, 384000)  # what a microphone may claim
 
 
 def stamp_ns(stamp: Any) -> int:
@@ -42,24 +42,12 @@ def serialized_stamp_ns(cdr: bytes) -> int:
 
 
 def audio_from_message(message: Any) -> AudioChunk:
-    """emollama/AudioChunk -> mono float32. BadMessage: audio_format, audio_rate, audio_channels, audio_size, audio_not_finite."""
-    if not RATES_HZ[0] <= message.sample_rate <= RATES_HZ[1]:
-        raise BadMessage("audio_rate", f"sample_rate must be in [{RATES_HZ[0]}, {RATES_HZ[1]}] Hz, got {message.sample_rate}")
-    if message.channels < 1:
-        raise BadMessage("audio_channels", "channels must be at least 1, got 0")
+    """emollama/AudioChunk -> mono float32. BadMessage: audio_format and what `pcm.to_mono` raises."""
     if message.format not in (FORMAT_INT16, FORMAT_FLOAT32):
         raise BadMessage("audio_format", f"format must be {FORMAT_INT16} (int16) or {FORMAT_FLOAT32} (float32), got {message.format}")
-    kind = np.dtype("<i2" if message.format == FORMAT_INT16 else "<f4")
-    data = np.frombuffer(message.data, np.uint8)
-    if not data.size or data.size % (kind.itemsize * message.channels):
-        raise BadMessage("audio_size", f"{data.size} bytes are no whole number of {message.channels} channels x {kind.itemsize} bytes")
-    samples = data.view(kind).astype(np.float32).reshape(-1, message.channels)
-    if message.format == FORMAT_INT16:
-        samples *= 1.0 / 32768.0
-    mono = samples[:, 0] if message.channels == 1 else samples.mean(axis=1, dtype=np.float32)
-    if not np.isfinite(mono).all():
-        raise BadMessage("audio_not_finite", "sound holds NaN or infinity; check the microphone driver")
-    return AudioChunk(stamp_ns(message.header.stamp), np.clip(mono, -1.0, 1.0), int(message.sample_rate))
+    kind = "S16LE" if message.format == FORMAT_INT16 else "F32LE"
+    mono = pcm.to_mono(message.data, kind, int(message.channels), int(message.sample_rate))
+    return AudioChunk(stamp_ns(message.header.stamp), mono, int(message.sample_rate))
 
 
 def audio_to_message(message: Any, chunk: AudioChunk) -> Any:
@@ -84,6 +72,7 @@ def state_to_message(message: Any, state: EmotionState, frame_id: str) -> Any:
     message.face_box = np.array(state.face_box or (math.nan,) * 3, np.float32)
     message.valence, message.arousal = state.valence, state.arousal
     message.modalities = list(state.modalities)
+    message.missing = list(state.missing)
     message.dropped_causes = list(state.dropped)
     message.dropped_counts = array.array("I", state.dropped.values())
     message.stages = list(state.stage_seconds)
@@ -112,6 +101,8 @@ def state_from_message(message: Any) -> EmotionState:
         model_id=message.model_id,
         runtime=message.runtime,
         face_box=None if math.isnan(box[0]) else (box[0], box[1], box[2]),
+        missing=tuple(message.missing),
+        held=message.label,
     )
 
 

@@ -3,7 +3,7 @@
     configure   load the model folder and check its hashes; a failure says why and leaves the node unconfigured, to be tried again
     activate    warm up, start the worker's threads, subscribe
     deactivate, cleanup, shutdown   the way back, in that order
-With `autostart` (the default) it brings itself to active.
+With `autostart` (the default) it brings itself to active. The service `~/enabled` (consent) closes the inputs and drops all that is held.
 
 The executor's one thread receives and cuts windows; the worker's two threads compute and publish. Pictures are subscribed serialized:
 the stamp says whether a picture is needed, and seven of eight are not. A message that cannot be used is counted by its cause and logged
@@ -18,32 +18,32 @@ from collections.abc import Sequence
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from emollama.msg import AudioChunk as AudioChunkMessage
-from emollama.msg import EmotionReasoning as EmotionReasoningMessage
-from emollama.msg import EmotionState as EmotionStateMessage
-from rclpy.clock import JumpThreshold, TimeJump
+from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.parameter import Parameter
 from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import String
+from sensor_msgs.msg import CompressedImage
+from std_srvs.srv import SetBool
 
 from ..config import Config
 from ..pipeline import Pipeline
-from ..types import EmotionState, Explanation, Frame, Window
+from ..types import AudioChunk, EmotionState, Explanation, Frame, Window
 from ..windows import WindowAssembler
 from ..worker import Worker
 from . import conversions, parameters
 from .bad_message import BadMessage
 from .diagnostics import Health, Reporter, Tally
+from .explain_server import ExplainServer
+from .inputs import Inputs
+from .outputs import DEPTH, Outputs
 from .pictures import compressed_to_rgb, image_to_rgb
 from .running import run
+from .watch import STALLED, StreamWatch
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
-OUTPUT_DEPTH = 10
-TRANSCRIPT_DEPTH = 10
+WATCH_SECONDS = 0.1
+FOLLOW_SECONDS = 1.0  # how often publishers' types are looked at
 
 
 class PerceptionNode(LifecycleNode):
@@ -56,17 +56,23 @@ class PerceptionNode(LifecycleNode):
         self._pipeline: Pipeline | None = None
         self._worker: Worker | None = None
         self._assembler: WindowAssembler | None = None
-        self._inputs: list[Any] = []
+        self._inputs: Inputs | None = None
         self._seen, self._dropped = Tally(), Tally()
         self._hops_lost = 0
-        self._frame_id = ""
         self._stage, self._reason = "unconfigured", ""
         self._latency_seconds: float | None = None
-        self._states = self.create_lifecycle_publisher(EmotionStateMessage, "emotion/state", OUTPUT_DEPTH)
-        self._reasonings = self.create_lifecycle_publisher(EmotionReasoningMessage, "emotion/reasoning", OUTPUT_DEPTH)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", OUTPUT_DEPTH)
+        self._newest: EmotionState | None = None
+        self._outputs = Outputs(self, self.config)
+        self._explain = ExplainServer(self, lambda: self._outputs.frame_id)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", DEPTH)
         self._reporter, self._reported = Reporter(self.get_fully_qualified_name()), time.monotonic()
-        self.create_timer(self.config.diagnostics.period_seconds, self._report)
+        self._activated = self._followed = 0.0
+        stall = self.config.window.stall_seconds
+        self._camera, self._microphone = StreamWatch("camera", stall), StreamWatch("microphone", stall)
+        self.create_service(SetBool, "~/enabled", self._on_enable)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not stop the watch
+        self.create_timer(self.config.diagnostics.period_seconds, self._report, clock=steady)
+        self.create_timer(WATCH_SECONDS, self._watch, clock=steady)
         # Held, because the clock keeps only a weak hand on it.
         self._jumps = self.get_clock().create_jump_callback(
             JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True), post_callback=self._on_clock_jump
@@ -97,12 +103,15 @@ class PerceptionNode(LifecycleNode):
             self._worker = Worker(self._pipeline, self.config, self._publish_state, self._publish_explanation, self._on_worker_error)
             self._hops_lost = 0
             self._worker.start()
-            self._subscribe()
+            self._inputs = Inputs(self, self.config, self._on_picture, self._on_sound, self._on_words, self._drop)
+            if self.config.perception.enabled:
+                self._open()
         except Exception as error:  # noqa: BLE001 as above
             self._stop()
             return self._refuse("activate", error)
-        self._stage, self._reason = "active", ""
-        self.get_logger().info(f"active, warmed up in {time.monotonic() - started:.1f} s; listening to {', '.join(self._topics())}")
+        self._stage, self._reason, self._activated = "active", "", time.monotonic()
+        listening = ", ".join(self._inputs.names) if self.config.perception.enabled else "nothing: perception.enabled is false"
+        self.get_logger().info(f"active, warmed up in {time.monotonic() - started:.1f} s; listening to {listening}")
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -123,6 +132,7 @@ class PerceptionNode(LifecycleNode):
 
     def destroy_node(self) -> None:
         self._stop()
+        self._explain.destroy()
         super().destroy_node()
 
     def _refuse(self, step: str, error: Exception) -> TransitionCallbackReturn:
@@ -131,37 +141,53 @@ class PerceptionNode(LifecycleNode):
         return FAILURE
 
     def _stop(self) -> None:
-        for subscription in self._inputs:
-            self.destroy_subscription(subscription)
-        self._inputs = []
+        self._close()
         if self._worker is not None:
             self._worker.stop()
-        self._worker = self._assembler = None
+        self._worker = self._assembler = self._inputs = None
 
-    # Inputs.
+    # Consent: open to look and listen, closed and forgetful.
 
-    def _subscribe(self) -> None:
-        image, audio = self.config.image, self.config.audio
-        compressed = image.transport == "compressed"
-        kind, topic = (CompressedImage, "image_raw/compressed") if compressed else (Image, "image_raw")
-        self._inputs = [
-            self._listen(kind, topic, self._on_picture, _qos(image.depth, image.reliability), raw=True),
-            self._listen(AudioChunkMessage, "audio", self._on_audio, _qos(audio.depth, audio.reliability)),
-            self._listen(String, "transcript", self._on_transcript, _qos(TRANSCRIPT_DEPTH, "reliable")),
-        ]
+    def _open(self) -> None:
+        assert self._inputs is not None and self._worker is not None
+        self._inputs.open()
+        if self.config.reasoner.enabled:
+            self._explain.ask = self._worker.ask
 
-    def _listen(self, kind: Any, topic: str, callback: Any, qos: QoSProfile, raw: bool = False) -> Any:
-        def incompatible(event: Any) -> None:
-            self.get_logger().error(
-                f"a publisher of {self.resolve_topic_name(topic)} offers a QoS we cannot take (policy {event.last_policy_kind}), "
-                f"nothing will arrive from it; set image.reliability or audio.reliability to best_effort"
-            )
+    def _close(self) -> None:
+        self._explain.ask = None
+        if self._inputs is not None:
+            self._inputs.close()
+        for watch in (self._camera, self._microphone):
+            watch.forget()
 
-        events = SubscriptionEventCallbacks(incompatible_qos=incompatible)
-        return self.create_subscription(kind, topic, callback, qos, raw=raw, event_callbacks=events)
+    def _on_enable(self, request: Any, response: Any) -> Any:
+        [result] = self.set_parameters([Parameter("perception.enabled", value=bool(request.data))])
+        response.success, response.message = (
+            result.successful,
+            result.reason or ("enabled" if request.data else "disabled, nothing is held"),
+        )
+        return response
 
-    def _topics(self) -> list[str]:
-        return [subscription.topic_name for subscription in self._inputs]
+    def _enable(self, enabled: bool) -> None:
+        if self._inputs is None or self._worker is None or self._assembler is None or self._pipeline is None:
+            return  # takes effect on activation
+        if enabled:
+            self._open()
+        else:
+            self._close()
+            self._forget("disabled")
+        self.get_logger().warning(f"perception {'enabled' if enabled else 'disabled: inputs closed, buffers dropped'}")
+
+    def _forget(self, cause: str) -> None:
+        assert self._worker is not None and self._assembler is not None and self._pipeline is not None
+        self._assembler.flush(cause)
+        self._worker.reset()
+        self._pipeline.forget()
+        self._outputs.forget()
+        self._newest = self._latency_seconds = None
+
+    # Inputs, on the executor's thread.
 
     def _on_picture(self, cdr: bytes) -> None:
         assembler = self._assembler
@@ -174,28 +200,28 @@ class PerceptionNode(LifecycleNode):
         except BadMessage as error:
             self._drop(error)
             return
+        self._camera.arrived(self._now_seconds())
         self._submit(windows)
 
     def _take_picture(self, assembler: WindowAssembler, stamp: int, cdr: bytes) -> list[Window]:
-        compressed = self.config.image.transport == "compressed"
-        message = deserialize_message(cdr, CompressedImage if compressed else Image)
-        self._frame_id = message.header.frame_id
-        return assembler.add_frame(Frame(stamp, compressed_to_rgb(message) if compressed else image_to_rgb(message)))
+        assert self._inputs is not None
+        message = deserialize_message(cdr, self._inputs.picture_class)
+        pixels = compressed_to_rgb(message) if isinstance(message, CompressedImage) else image_to_rgb(message)
+        frame = Frame(stamp, pixels)
+        self._outputs.see(frame, message.header.frame_id)
+        return assembler.add_frame(frame)
 
-    def _on_audio(self, message: AudioChunkMessage) -> None:
+    def _on_sound(self, chunks: Sequence[AudioChunk]) -> None:
         if self._assembler is None:
             return
         self._seen.add("sounds")
-        try:
-            windows = self._assembler.add_audio(conversions.audio_from_message(message))
-        except BadMessage as error:
-            self._drop(error)
-            return
-        self._submit(windows)
+        self._microphone.arrived(self._now_seconds())
+        for chunk in chunks:
+            self._submit(self._assembler.add_audio(chunk))
 
-    def _on_transcript(self, message: String) -> None:
+    def _on_words(self, stamp_ns: int, text: str) -> None:
         if self._assembler is not None:
-            self._assembler.set_transcript(self.get_clock().now().nanoseconds, message.data)
+            self._assembler.set_transcript(stamp_ns or self.get_clock().now().nanoseconds, text)
 
     def _drop(self, error: BadMessage) -> None:
         if self._assembler is not None:
@@ -214,27 +240,31 @@ class PerceptionNode(LifecycleNode):
 
     def _on_clock_jump(self, jump: TimeJump) -> None:
         if self._assembler is not None and self._worker is not None:
-            self._assembler.flush("clock_jumps")
-            self._worker.reset()
+            self._forget("clock_jumps")
+            for watch in (self._camera, self._microphone):
+                watch.forget()
             self.get_logger().warning("the clock jumped; windows begin anew")
 
     def _reconfigure(self, config: Config) -> None:
-        self.config = config
+        before, self.config = self.config, config
         if self._pipeline is not None:
             self._pipeline.config = config
         if self._worker is not None:
             self._worker.reconfigure(config)
+        if config.perception.enabled != before.perception.enabled:
+            self._enable(config.perception.enabled)
 
     # Outputs, from the worker's threads.
 
     def _publish_state(self, state: EmotionState) -> None:
-        self._states.publish(conversions.state_to_message(EmotionStateMessage(), state, self._frame_id))
+        self._outputs.state(state)
         self._seen.add("states")
+        self._newest = state
         if state.newest_frame_ns is not None:
             self._latency_seconds = (self.get_clock().now().nanoseconds - state.newest_frame_ns) * 1e-9
 
     def _publish_explanation(self, explanation: Explanation) -> None:
-        self._reasonings.publish(conversions.explanation_to_message(EmotionReasoningMessage(), explanation, self._frame_id))
+        self._outputs.explanation(explanation)
         if explanation.final:
             self._seen.add("explanations")
 
@@ -242,18 +272,53 @@ class PerceptionNode(LifecycleNode):
         if self._dropped.add(f"{what}_errors"):
             self.get_logger().error(f"{what} failed: {error}; more of these are only counted, see /diagnostics")
 
+    # Watching, on the executor's thread.
+
+    def _now_seconds(self) -> float:
+        """The clock that a stall is measured on: a bag may be paused or played slowly."""
+        clock = self.get_clock()
+        return clock.now().nanoseconds * 1e-9 if clock.ros_time_is_active else time.monotonic()
+
+    def _watch(self) -> None:
+        if self._inputs is None or not self.config.perception.enabled:
+            return
+        now, state = self._now_seconds(), self._newest
+        self._microphone.still = state is not None and "audio" in state.missing and (self._microphone.age_seconds(now) or 9.0) < 0.2
+        for watch in (self._camera, self._microphone):
+            self._say(watch.name, watch.look(now))
+        self._explain.check(self.config.reasoner.deadline_seconds)
+        if time.monotonic() - self._followed >= FOLLOW_SECONDS:
+            self._followed = time.monotonic()
+            self._inputs.follow()
+
+    def _say(self, name: str, stage: str | None) -> None:
+        if stage == STALLED:
+            self.get_logger().warning(f"the {name} stopped; labels go on without it")
+        elif stage is not None:
+            self.get_logger().info(f"the {name} is live")
+
     def _report(self) -> None:
         now = time.monotonic()
-        dropped = self._dropped.snapshot() | (self._assembler.counters if self._assembler is not None else {})
-        model = self._pipeline.describe() if self._pipeline is not None else ""
-        health = Health(self._stage, self._reason, now - self._reported, self._seen.snapshot(), dropped, self._latency_seconds, model)
+        worker, state = self._worker, self._newest
+        enabled = self.config.perception.enabled or self._stage != "active"
+        health = Health(
+            stage=self._stage if enabled else "disabled",
+            reason=self._reason,
+            seconds=now - self._reported,
+            seen=self._seen.snapshot(),
+            dropped=self._dropped.snapshot() | (self._assembler.counters if self._assembler is not None else {}),
+            latency_seconds=self._latency_seconds,
+            model=self._pipeline.describe() if self._pipeline is not None else "",
+            now_seconds=self._now_seconds(),
+            active_seconds=now - self._activated,
+            streams=(self._camera, self._microphone),
+            stage_seconds=state.stage_seconds if state is not None else {},
+            waiting=worker.waiting if worker is not None else 0,
+            speaking_seconds=worker.speaking_seconds if worker is not None else 0.0,
+            deadline_seconds=self.config.reasoner.deadline_seconds,
+        )
         self._reported = now
         self._diagnostics.publish(self._reporter.report(health, self.get_clock().now().to_msg()))
-
-
-def _qos(depth: int, reliability: str) -> QoSProfile:
-    policy = ReliabilityPolicy.RELIABLE if reliability == "reliable" else ReliabilityPolicy.BEST_EFFORT
-    return QoSProfile(depth=depth, reliability=policy)
 
 
 def _started() -> PerceptionNode:

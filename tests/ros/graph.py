@@ -49,11 +49,15 @@ class ScriptedPipeline:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.fail_next = False
+        self.forgotten = 0
 
     def describe(self) -> str:
         return "scripted"
 
     def warm_up(self) -> None: ...
+
+    def forget(self) -> None:
+        self.forgotten += 1
 
     def perceive(self, window: Window) -> Percept:
         if self.fail_next:

@@ -11,7 +11,7 @@ import pytest
 
 from ros2_emollama.ros import conversions
 from ros2_emollama.ros.bad_message import BadMessage
-from ros2_emollama.types import AudioChunk, EmotionState, Explanation
+from ros2_emollama.types import UNKNOWN, AudioChunk, EmotionState, Explanation
 
 
 def sound(samples: np.ndarray, **change: Any) -> SimpleNamespace:
@@ -75,6 +75,7 @@ def state(**change: Any) -> EmotionState:
         "model_id": "nano@0123",
         "runtime": "onnxruntime:CPUExecutionProvider",
         "face_box": (0.5, 0.25, 0.125),
+        "held": "neutral",  # not the likeliest
     }
     return EmotionState(**{**fields, **change})
 
@@ -91,7 +92,13 @@ def test_a_header_is_read_without_the_rest_of_the_message() -> None:
 
 
 @pytest.mark.ros
-@pytest.mark.parametrize("change", [{}, {"newest_frame_ns": None, "face_box": None, "dropped": {}, "modalities": ()}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"newest_frame_ns": None, "face_box": None, "dropped": {}, "modalities": (), "missing": ("video", "audio"), "held": UNKNOWN},
+    ],
+)
 def test_a_state_survives_the_wire(change: dict[str, Any]) -> None:
     messages = pytest.importorskip("emollama.msg")
     from rclpy.serialization import deserialize_message, serialize_message

@@ -1,0 +1,207 @@
+"""The perception node's subscriptions: pictures, sound, words. Opened on activation, closed without a trace.
+
+A topic's type is followed: where its publishers send another one that we can read, the subscription changes over; where they send one that
+we cannot, and where a publisher's QoS does not match, the log says so once, with the cure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CompressedImage, Image
+
+from ..config import Config
+from ..types import AudioChunk
+from . import sounds
+from .bad_message import BadMessage
+from .compat import SubscriptionEventCallbacks
+
+TRANSCRIPT_DEPTH = 10
+TRANSCRIPTS = ("std_msgs/msg/String", "hri_msgs/msg/LiveSpeech")
+OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY)
+
+
+def qos_overrides() -> QoSOverridingOptions:
+    """Lets `qos_overrides./topic.subscription.reliability` and the like stand in a params file."""
+    return QoSOverridingOptions(OVERRIDABLE)
+
+
+@dataclass
+class Following:
+    """One subscription whose type is that of the topic's publishers.
+
+    readable  type names, the preferred one first
+    serve     type name and class → what takes a message. ImportError: that message cannot be read after all
+    hints     type name → cure, for types that are readable another way
+    """
+
+    node: Node
+    topic: str
+    readable: Sequence[str]
+    qos: QoSProfile
+    serve: Callable[[str, Any], Callable[[Any], None]]
+    section: str
+    raw: bool = False
+    hints: Mapping[str, str] = field(default_factory=dict)
+    type_name: str = ""
+    subscription: Any = None
+    _complained: set[str] = field(default_factory=set)
+
+    @property
+    def name(self) -> str:
+        return str(self.node.resolve_topic_name(self.topic))
+
+    def open(self, type_name: str = "") -> None:
+        """Subscribe, at first to the preferred type."""
+        chosen = type_name or self.readable[0]
+        kind = sounds.message_class(chosen)
+        callback = self.serve(chosen, kind)
+        self.close()
+        events = SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible_qos)
+        self.subscription = self.node.create_subscription(
+            kind, self.topic, callback, self.qos, raw=self.raw, event_callbacks=events, qos_overriding_options=qos_overrides()
+        )
+        self.type_name = chosen
+
+    def close(self) -> None:
+        if self.subscription is not None:
+            self.node.destroy_subscription(self.subscription)
+        self.subscription = None
+
+    def follow(self) -> None:
+        """Look at who publishes; call it now and then."""
+        offered = {info.topic_type for info in self.node.get_publishers_info_by_topic(self.name)}
+        if not offered or self.type_name in offered:
+            return
+        reasons = []
+        for type_name in [name for name in self.readable if name in offered]:
+            try:
+                self.open(type_name)
+            except ImportError as error:
+                reasons.append(f"{type_name} cannot be read here: {error}; install its package and source its workspace")
+            else:
+                self.node.get_logger().info(f"{self.name} is published as {type_name}; listening to that")
+                return
+        self._complain(offered, reasons)
+
+    def _complain(self, offered: set[str], reasons: list[str]) -> None:
+        fresh = offered - self._complained
+        if not fresh:
+            return
+        self._complained |= offered
+        known = f"we read {', '.join(self.readable)}"
+        cure = "; ".join(reasons) or next((hint for name, hint in self.hints.items() if name in fresh), known)
+        self.node.get_logger().error(f"{self.name} is published as {', '.join(sorted(offered))}, nothing will arrive from it; {cure}")
+
+    def _on_incompatible_qos(self, event: Any) -> None:
+        policy = QoSPolicyKind(int(event.last_policy_kind)).name.lower()
+        cures = {
+            "reliability": f"set {self.section}.reliability to best_effort",
+            "durability": f"remove qos_overrides.{self.name}.subscription.durability",
+        }
+        cure = cures.get(policy, f"see: ros2 topic info -v {self.name}")
+        self.node.get_logger().error(
+            f"a publisher of {self.name} offers another {policy} than we ask for, nothing will arrive from it; {cure}"
+        )
+
+
+class Inputs:
+    """All of them. Handlers are called on the executor's thread.
+
+    on_picture  serialized Image or CompressedImage
+    on_sound    the chunks of one message
+    on_words    stamp in ns (0 = now) and text
+    on_bad      a message that could not be read
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        config: Config,
+        on_picture: Callable[[bytes], None],
+        on_sound: Callable[[Sequence[AudioChunk]], None],
+        on_words: Callable[[int, str], None],
+        on_bad: Callable[[BadMessage], None],
+    ) -> None:
+        self._node, self._config = node, config
+        self._on_sound, self._on_words, self._on_bad = on_sound, on_words, on_bad
+        self._info: Any = None
+        image, audio = config.image, config.audio
+        compressed = image.transport == "compressed"
+        raw_hint = {"sensor_msgs/msg/CompressedImage": "set image.transport to compressed"}
+        self._topics = [
+            Following(
+                node,
+                "image_raw/compressed" if compressed else "image_raw",
+                ("sensor_msgs/msg/CompressedImage",) if compressed else ("sensor_msgs/msg/Image",),
+                profile(image.depth, image.reliability),
+                lambda name, kind: on_picture,
+                "image",
+                raw=True,
+                hints={} if compressed else raw_hint,
+            ),
+            Following(node, "audio", sounds.CANDIDATES, profile(audio.depth, audio.reliability), self._serve_sound, "audio"),
+            Following(node, "transcript", TRANSCRIPTS, profile(TRANSCRIPT_DEPTH, "best_effort"), self._serve_words, "transcript"),
+        ]
+
+    @property
+    def picture_class(self) -> Any:
+        return CompressedImage if self._config.image.transport == "compressed" else Image
+
+    @property
+    def names(self) -> list[str]:
+        return [topic.name for topic in self._topics]
+
+    def open(self) -> None:
+        for topic in self._topics:
+            topic.open()
+
+    def close(self) -> None:
+        for topic in self._topics:
+            topic.close()
+        self._close_info()
+
+    def follow(self) -> None:
+        for topic in self._topics:
+            topic.follow()
+
+    def _serve_sound(self, type_name: str, kind: Any) -> Callable[[Any], None]:
+        reader = sounds.SoundReader(kind, self._config.audio)
+
+        def take(message: Any) -> None:
+            try:
+                chunks = reader.read(message, self._node.get_clock().now().nanoseconds)
+            except BadMessage as error:
+                self._on_bad(error)
+                return
+            self._on_sound(chunks)
+
+        self._close_info()
+        if reader.wants_info:
+            kept = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+            info = sounds.message_class("audio_common_msgs/msg/AudioInfo")
+            self._info = self._node.create_subscription(info, "audio_info", reader.tell, kept)
+        return take
+
+    def _close_info(self) -> None:
+        if self._info is not None:
+            self._node.destroy_subscription(self._info)
+        self._info = None
+
+    def _serve_words(self, type_name: str, kind: Any) -> Callable[[Any], None]:
+        if hasattr(kind, "data"):
+            return lambda message: self._on_words(0, message.data)
+        from .conversions import stamp_ns
+
+        return lambda message: self._on_words(stamp_ns(message.header.stamp), message.final or message.incremental)
+
+
+def profile(depth: int, reliability: str) -> QoSProfile:
+    """The QoS of a subscription."""
+    policy = ReliabilityPolicy.RELIABLE if reliability == "reliable" else ReliabilityPolicy.BEST_EFFORT
+    return QoSProfile(depth=depth, reliability=policy)

@@ -1,0 +1,119 @@
+"""What the perception node publishes: states, explanations, and for those who want them a picture with both drawn in and ROS4HRI's
+expression. Called from the worker's threads.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from emollama.msg import EmotionReasoning, EmotionState
+from rclpy.lifecycle import LifecycleNode
+from sensor_msgs.msg import Image
+
+from ..annotation import annotate
+from ..config import Config
+from ..types import UNKNOWN, Explanation, Frame
+from ..types import EmotionState as State
+from . import conversions, sounds
+from .inputs import qos_overrides
+
+DEPTH = 10
+EXPRESSIONS = {
+    "neutral": "neutral",
+    "happy": "happy",
+    "joy": "happy",
+    "sad": "sad",
+    "sadness": "sad",
+    "angry": "angry",
+    "anger": "angry",
+    "fear": "scared",
+    "disgust": "disgusted",
+    "surprise": "surprised",
+}
+"""A model's label -> hri_msgs/Expression's word (REP-155). A label it has no word for is kept as it is."""
+
+
+class Outputs:
+    """Publishers of one node. `picture` is the newest frame, for drawing; it is held only while somebody looks."""
+
+    def __init__(self, node: LifecycleNode, config: Config) -> None:
+        self._node = node
+        self._states = self._publisher(EmotionState, "emotion/state")
+        self._reasonings = self._publisher(EmotionReasoning, "emotion/reasoning")
+        self._pictures = self._publisher(Image, "emotion/image_annotated")
+        self._expressions = _Expressions(node, config.hri.face_id) if config.hri.enabled else None
+        self._said = ""
+        self._frame: Frame | None = None
+        self.frame_id = ""
+
+    def _publisher(self, kind: Any, topic: str) -> Any:
+        return self._node.create_lifecycle_publisher(kind, topic, DEPTH, qos_overriding_options=qos_overrides())
+
+    @property
+    def looked_at(self) -> bool:
+        """Does anybody want the annotated picture?"""
+        return bool(self._pictures.get_subscription_count())
+
+    def see(self, frame: Frame, frame_id: str) -> None:
+        """The newest frame."""
+        self.frame_id = frame_id
+        self._frame = frame if self.looked_at else None
+
+    def forget(self) -> None:
+        self._frame, self._said = None, ""
+
+    def state(self, state: State) -> None:
+        self._states.publish(conversions.state_to_message(EmotionState(), state, self.frame_id))
+        if self._expressions is not None:
+            self._expressions.publish(state)
+        frame = self._frame
+        if frame is not None and self.looked_at:
+            drawn = annotate(frame.pixels, state, self._said)
+            self._pictures.publish(conversions.picture_to_message(Image(), drawn, frame.stamp_ns, self.frame_id))
+
+    def explanation(self, explanation: Explanation) -> None:
+        if explanation.text:
+            self._said = explanation.text
+        self._reasonings.publish(conversions.explanation_to_message(EmotionReasoning(), explanation, self.frame_id))
+
+
+class _Expressions:
+    """hri_msgs/Expression of the one face that ROS4HRI tracks, where hri_msgs is installed. Several faces: of none of them."""
+
+    def __init__(self, node: LifecycleNode, face_id: str) -> None:
+        self._node, self._fallback = node, face_id
+        self._publishers: dict[str, Any] = {}
+        self._tracked: list[str] | None = None
+        try:
+            self._kind = sounds.message_class("hri_msgs/msg/Expression")
+            ids = sounds.message_class("hri_msgs/msg/IdsList")
+        except ImportError:  # a soft dependency: without it there is nobody to read this
+            self._kind = None
+            return
+        node.create_subscription(ids, "/humans/faces/tracked", self._on_tracked, 1)
+
+    def _on_tracked(self, message: Any) -> None:
+        self._tracked = list(message.ids)
+
+    def publish(self, state: State) -> None:
+        face = self._face()
+        if self._kind is None or not face or state.label == UNKNOWN:
+            return
+        message = self._kind()
+        conversions.set_stamp(message.header.stamp, state.end_ns)
+        message.expression = EXPRESSIONS.get(state.label, state.label)
+        message.valence, message.arousal = state.valence, state.arousal  # NaN where the model does not know: 0.0 would read as neutral
+        message.confidence = state.confidence
+        self._publisher(face).publish(message)
+
+    def _face(self) -> str:
+        if self._tracked is None:
+            return self._fallback
+        return self._tracked[0] if len(self._tracked) == 1 else ""
+
+    def _publisher(self, face: str) -> Any:
+        if face not in self._publishers:
+            for publisher in self._publishers.values():
+                self._node.destroy_publisher(publisher)
+            self._publishers = {face: self._node.create_publisher(self._kind, f"/humans/faces/{face}/expression", DEPTH)}
+        return self._publishers[face]
