@@ -63,8 +63,9 @@ class Pipeline:
         self._encoders = encoders
         self._reasoner = reasoner
         self._model_id = folder.model_id
-        self._perceiving = threading.Lock()
+        self._lock = threading.Lock()  # of the two below
         self._ring: dict[int, _EncodedFrame] = {}  # by the frame object's identity, which the ring itself keeps alive
+        self._epoch = 0
 
     @classmethod
     def load(cls, config: Config) -> Pipeline:
@@ -114,16 +115,13 @@ class Pipeline:
 
     def forget(self) -> None:
         """Drop the frames and their tokens: the clock jumped, or nobody may be watched any more. Results never depend on them, only speed
-        does. From any thread; waits for a window that is being perceived."""
-        with self._perceiving:
+        does. From any thread, at once: a window that is being perceived just then leaves nothing behind either."""
+        with self._lock:
             self._ring = {}
+            self._epoch += 1
 
     def perceive(self, window: Window) -> Percept:
         """Labels, presence and prefix of one window."""
-        with self._perceiving:
-            return self._perceive(window)
-
-    def _perceive(self, window: Window) -> Percept:
         watch = _Stopwatch()
         frame_tokens, frame_mask, faces = self._frame_stream(window, watch)
         scene = self._scene_stream(window, watch)
@@ -168,30 +166,35 @@ class Pipeline:
 
     def _frame_stream(self, window: Window, watch: _Stopwatch) -> tuple[Float32, Float32, list[Float32 | None]]:
         """Tokens (1, 16·4, D), mask (1, 16) and each tick's face, None where it has no frame."""
+        with self._lock:
+            held, epoch = self._ring, self._epoch
         present = {id(entry.frame): entry.frame for entry in window.frames if entry}
-        self._ring = {key: encoded for key, encoded in self._ring.items() if key in present}
-        self._encode_frames([frame for key, frame in present.items() if key not in self._ring], watch)
+        ring = {key: encoded for key, encoded in held.items() if key in present}
+        ring |= self._encode_frames([frame for key, frame in present.items() if key not in ring], watch)
+        with self._lock:
+            if epoch == self._epoch:
+                self._ring = ring
         vision = self.preset.vision
         tokens = np.zeros((len(window.frames), vision.tokens_per_frame, vision.width), np.float32)
         mask = np.zeros((1, len(window.frames)), np.float32)
         faces: list[Float32 | None] = [None] * len(window.frames)
         for place, entry in enumerate(window.frames):
             if entry is not None:
-                encoded = self._ring[id(entry.frame)]
+                encoded = ring[id(entry.frame)]
                 tokens[place], mask[0, place] = encoded.tokens, 1.0
                 faces[place] = encoded.face
         return tokens.reshape(1, -1, vision.width), mask, faces
 
-    def _encode_frames(self, frames: list[Frame], watch: _Stopwatch) -> None:
+    def _encode_frames(self, frames: list[Frame], watch: _Stopwatch) -> dict[int, _EncodedFrame]:
         if not frames:
-            return
+            return {}
         with watch.stage("resize"):
             side = self.preset.vision.canvas_pixels
             pixels = np.stack([to_canvas(frame.pixels, side) for frame in frames])
         with watch.stage("frames"):
             out = self._encoders.run("frame_encoder", {"pixels": pixels})
-        for frame, tokens, face in zip(frames, out["tokens"], out["face"], strict=True):
-            self._ring[id(frame)] = _EncodedFrame(frame, tokens, face)
+        encoded = zip(frames, out["tokens"], out["face"], strict=True)
+        return {id(frame): _EncodedFrame(frame, tokens, face) for frame, tokens, face in encoded}
 
     def _scene_stream(self, window: Window, watch: _Stopwatch) -> dict[str, Float32]:
         present = [entry for entry in window.frames if entry]

@@ -16,17 +16,19 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 from .config import Config
 from .pipeline import Pipeline
+from .request_queue import Partials, Request, RequestQueue
 from .triggers import ExplanationTriggers, LabelTracker
 from .types import EmotionState, Explanation, Percept, Window
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 STOP_SECONDS = 2.0
+GRACE_SECONDS = 0.5  # past its deadline the decode loop ends by itself, unless one step of the model hangs
 
 
 class NewestSlot(Generic[T]):
@@ -66,69 +68,6 @@ class NewestSlot(Generic[T]):
             self._condition.notify_all()
 
 
-@dataclass(frozen=True)
-class Request:
-    """An explanation wanted. `sink` gets the partial ones and the final one; `triggered` is on time.monotonic()."""
-
-    percept: Percept
-    cause: str
-    sink: Callable[[Explanation], None]
-    question: str = ""
-    cancelled: threading.Event = field(default_factory=threading.Event)
-    triggered: float = field(default_factory=time.monotonic)
-
-    @property
-    def asked(self) -> bool:
-        """Somebody asked; no trigger did."""
-        return self.cause == "request"
-
-    @property
-    def age_seconds(self) -> float:
-        return time.monotonic() - self.triggered
-
-    def unsaid(self, reason: str) -> Explanation:
-        """The final explanation of a request that was never begun."""
-        return Explanation(self.percept.state, "", True, reason, 0, 0.0, self.age_seconds)
-
-
-class _Queue:
-    """One request asked for and one triggered; a newer one of its kind takes a waiting one's place. What was asked comes first."""
-
-    def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._waiting: dict[bool, Request] = {}  # by "was asked for"
-        self._closed = False
-
-    def put(self, request: Request) -> Request | None:
-        """The request whose place it took, if any."""
-        with self._condition:
-            overtaken = self._waiting.get(request.asked)
-            self._waiting[request.asked] = request
-            self._condition.notify()
-            return overtaken
-
-    def take(self) -> Request | None:
-        """Wait for a request; None once closed."""
-        with self._condition:
-            self._condition.wait_for(lambda: self._waiting or self._closed)
-            return None if self._closed else self._waiting.pop(True, None) or self._waiting.pop(False)
-
-    def drain(self) -> list[Request]:
-        """Everything that still waits, taken out."""
-        with self._condition:
-            waiting, self._waiting = list(self._waiting.values()), {}
-            return waiting
-
-    def close(self) -> None:
-        with self._condition:
-            self._closed = True
-            self._condition.notify_all()
-
-    def __len__(self) -> int:
-        with self._condition:
-            return len(self._waiting)
-
-
 class Worker:
     """Runs one pipeline on two threads.
 
@@ -136,10 +75,12 @@ class Worker:
     on_explanation  called on the reasoner thread: partial ones at most `reasoner.partial_hz` a second, then the final one
     on_error        called with (what failed, the exception); the threads live on
 
-    counters: windows, windows_forgotten, hops_lost, explanations, explanations_overtaken, perception_errors, reasoner_errors
+    counters: windows, windows_forgotten, hops_lost, explanations, explanations_overtaken, explanations_given_up, perception_errors,
+    reasoner_errors
 
     Who asks gets exactly one final explanation; besides the decoder's reasons it may end as "overtaken" (a newer question took its place
-    before it was begun), "failed" (the reasoner raised) or "cancelled" (by `reset`, `stop` or the asker).
+    before it was begun), "failed" (the reasoner raised) or "cancelled" (by `reset`, `stop` or the asker). Call `check` now and then: it
+    ends what a hanging reasoner does not end.
     """
 
     def __init__(
@@ -158,7 +99,7 @@ class Worker:
         self._tracker = LabelTracker(config.labels)
         self._triggers = ExplanationTriggers(config.reasoner)
         self._windows: NewestSlot[Window] = NewestSlot()
-        self._requests = _Queue()
+        self._requests = RequestQueue()
         self._underway: Request | None = None
         self._stopping = threading.Event()
         self._underway_since = 0.0
@@ -177,16 +118,32 @@ class Worker:
             thread.start()
             self._threads.append(thread)
 
-    def stop(self) -> None:
-        """Cancel what is under way and join the threads."""
+    def stop(self) -> bool:
+        """Cancel what is under way and join the threads. False when one hangs and is left behind: its pipeline must not be used again."""
         self._stopping.set()
         self._windows.close()
         self._requests.close()
-        self._take_back(self._requests.drain())
+        _take_back(self._requests.drain(), "cancelled")
         for thread in self._threads:
             thread.join(timeout=STOP_SECONDS)
-        if any(thread.is_alive() for thread in self._threads):
-            logger.warning("a thread did not end within %g s; it is left behind", STOP_SECONDS)
+        underway = self._underway
+        if underway is not None:
+            underway.give_up("cancelled")
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def check(self) -> None:
+        """End requests that are overdue, and those taken back before they were begun. Call it from any thread, several times a second."""
+        underway, deadline = self._underway, self._config.reasoner.deadline_seconds + GRACE_SECONDS
+        waiting = self._requests.waiting()
+        for request in [*waiting, *([underway] if underway is not None else [])]:
+            if request.age_seconds > deadline:
+                self._give_up(request, "deadline")
+            elif request.cancelled.is_set() and request is not underway:
+                self._give_up(request, "cancelled")
+
+    def _give_up(self, request: Request, reason: str) -> None:
+        if request.give_up(reason):
+            self._count("explanations_given_up")
 
     @property
     def counters(self) -> dict[str, int]:
@@ -211,7 +168,7 @@ class Worker:
     @property
     def waiting(self) -> int:
         """Windows and requests that wait for their thread."""
-        return len(self._windows) + len(self._requests)
+        return len(self._windows) + len(self._requests.waiting())
 
     @property
     def speaking_seconds(self) -> float:
@@ -229,17 +186,12 @@ class Worker:
         self._generation += 1  # a window being perceived just now is not heard of again
         self._newest = None
         self._windows.drop()
-        self._take_back(self._requests.drain())
+        _take_back(self._requests.drain(), "cancelled")
         underway = self._underway
         if underway is not None:
             underway.cancelled.set()
         self._tracker.reset()
         self._triggers.reset()
-
-    def _take_back(self, requests: list[Request], reason: str = "cancelled") -> None:
-        for request in requests:
-            if request.asked:
-                request.sink(request.unsaid(reason))
 
     def _count(self, cause: str) -> None:
         with self._lock:
@@ -274,7 +226,7 @@ class Worker:
         overtaken = self._requests.put(request)
         if overtaken is not None:
             self._count("explanations_overtaken")
-            self._take_back([overtaken], "overtaken")
+            _take_back([overtaken], "overtaken")
 
     def _explain_loop(self) -> None:
         while (request := self._requests.take()) is not None:
@@ -284,12 +236,12 @@ class Worker:
             except Exception as error:  # noqa: BLE001 a failing reasoner must not take the labels with it
                 self._count("reasoner_errors")
                 self._on_error("reasoner", error)
-                request.sink(request.unsaid("failed"))
+                request.give_up("failed")
             finally:
                 self._underway = None
 
     def _explain(self, request: Request) -> None:
-        partials = _Partials(request, self._config.reasoner.partial_hz)
+        partials = Partials(request, self._config.reasoner.partial_hz)
         waited = request.age_seconds
         final = self._pipeline.explain(
             request.percept,
@@ -298,29 +250,13 @@ class Worker:
             cancelled=lambda: request.cancelled.is_set() or self._stopping.is_set(),
             deadline_seconds=max(0.0, self._config.reasoner.deadline_seconds - waited),
         )
-        self._count("explanations")
         seconds = (waited + final.first_token_seconds, waited + final.total_seconds)  # from the trigger, as the message promises
-        request.sink(replace(final, first_token_seconds=seconds[0], total_seconds=seconds[1]))
+        if request.end(replace(final, first_token_seconds=seconds[0], total_seconds=seconds[1])):
+            self._count("explanations")
 
 
-class _Partials:
-    """Thins the token stream to a rate a subscriber can read; the first text goes out at once."""
-
-    def __init__(self, request: Request, rate_hz: float) -> None:
-        self._state = request.percept.state
-        self._interval = 1.0 / rate_hz if rate_hz > 0 else float("inf")
-        self._sink = request.sink
-        self._started = request.triggered
-        self._last = float("-inf")
-        self._first = 0.0
-        self._tokens = 0
-
-    def publish(self, text: str) -> None:
-        now = time.monotonic()
-        self._tokens += 1
-        if self._tokens == 1:
-            self._first = now - self._started
-        if now - self._last < self._interval or self._interval == float("inf"):
-            return
-        self._last = now
-        self._sink(Explanation(self._state, text, False, "", self._tokens, self._first, now - self._started))
+def _take_back(requests: list[Request], reason: str) -> None:
+    """Tell those who asked; of what a trigger wanted nobody knows yet."""
+    for request in requests:
+        if request.asked:
+            request.give_up(reason)

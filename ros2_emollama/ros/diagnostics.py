@@ -18,6 +18,8 @@ from .watch import LIVE, STALLED, WAITING, StreamWatch
 
 OK, WARN, ERROR, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE
 NEVER_SECONDS = 5.0  # after this long without a first message a stream is worth a warning
+RATES = {"camera": ("pictures", "frame_rate_node"), "microphone": ("sounds", "chunk_rate_node")}
+"""Stream -> what is counted of it, and the key its rate is reported under."""
 THERMAL = Path("/sys/class/thermal")
 
 
@@ -87,7 +89,7 @@ class Reporter:
         level, text = _judge(health, rates, sum(fresh.values()))
         statuses = [self._status("emotion perception", level, text, _values(health, rates))]
         if health.stage == "active":
-            statuses += [self._status(watch.name, *_judge_stream(watch, health)) for watch in health.streams]
+            statuses += [self._status(watch.name, *_judge_stream(watch, health, rates)) for watch in health.streams]
         statuses.append(self._status("model", *_judge_model(health)))
         message = DiagnosticArray(status=statuses)
         message.header.stamp = stamp
@@ -114,9 +116,10 @@ def _judge(health: Health, rates: Mapping[str, float], fresh_drops: int) -> tupl
     return OK, "perceiving"
 
 
-def _judge_stream(watch: StreamWatch, health: Health) -> tuple[bytes, str, list[tuple[str, str]]]:
+def _judge_stream(watch: StreamWatch, health: Health, rates: Mapping[str, float]) -> tuple[bytes, str, list[tuple[str, str]]]:
     age = watch.age_seconds(health.now_seconds)
-    values = [("stage", watch.stage), ("stalls", str(watch.stalls))]
+    counted, key = RATES[watch.name]
+    values = [("stage", watch.stage), ("stalls", str(watch.stalls)), (key, f"{rates.get(counted, 0.0):.1f}")]
     if age is not None:
         values.append(("newest_age_ms", f"{age * 1e3:.0f}"))
     if watch.stage == LIVE:

@@ -95,9 +95,10 @@ class PerceptionNode(LifecycleNode):
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        assert self._pipeline is not None, "configure comes first"
         started = time.monotonic()
         try:
+            if self._pipeline is None:  # its language model hung when it was last active
+                self._pipeline = Pipeline.load(self.config)
             self._pipeline.warm_up()
             self._assembler = WindowAssembler(self._pipeline.window_spec)
             self._worker = Worker(self._pipeline, self.config, self._publish_state, self._publish_explanation, self._on_worker_error)
@@ -142,8 +143,11 @@ class PerceptionNode(LifecycleNode):
 
     def _stop(self) -> None:
         self._close()
-        if self._worker is not None:
-            self._worker.stop()
+        if self._worker is not None and not self._worker.stop():
+            self.get_logger().error("the model hangs and is left behind; it is loaded anew on activation")
+            self._pipeline = None
+        if self._pipeline is not None:
+            self._pipeline.forget()
         self._worker = self._assembler = self._inputs = None
 
     # Consent: open to look and listen, closed and forgetful.
@@ -280,13 +284,14 @@ class PerceptionNode(LifecycleNode):
         return clock.now().nanoseconds * 1e-9 if clock.ros_time_is_active else time.monotonic()
 
     def _watch(self) -> None:
+        if self._worker is not None:
+            self._worker.check()
         if self._inputs is None or not self.config.perception.enabled:
             return
         now, state = self._now_seconds(), self._newest
         self._microphone.still = state is not None and "audio" in state.missing and (self._microphone.age_seconds(now) or 9.0) < 0.2
         for watch in (self._camera, self._microphone):
             self._say(watch.name, watch.look(now))
-        self._explain.check(self.config.reasoner.deadline_seconds)
         if time.monotonic() - self._followed >= FOLLOW_SECONDS:
             self._followed = time.monotonic()
             self._inputs.follow()

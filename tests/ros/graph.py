@@ -18,11 +18,13 @@ from emollama.msg import EmotionReasoning, EmotionState
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from ros2_emollama.config import Config
 from ros2_emollama.ros import conversions
+from ros2_emollama.ros.perception_node import PerceptionNode
 from ros2_emollama.types import AudioChunk, Explanation, Percept, Window
 from ros2_emollama.types import EmotionState as State
 from ros2_emollama.windows import WindowSpec
@@ -42,7 +44,8 @@ def wait_until(reached: Callable[[], bool], seconds: float = 20.0) -> None:
 
 
 class ScriptedPipeline:
-    """Says "happy" of everything, at once; explains in three words."""
+    """Says "happy" of everything, at once; explains in words of its own while `gate` is open, else waits to be cancelled; hangs, deaf to
+    all, while `hang` is set."""
 
     window_spec = WindowSpec()
 
@@ -50,6 +53,9 @@ class ScriptedPipeline:
         self.config = config
         self.fail_next = False
         self.forgotten = 0
+        self.face = 0.5
+        self.gate, self.hang = threading.Event(), threading.Event()
+        self.gate.set()
 
     def describe(self) -> str:
         return "scripted"
@@ -67,16 +73,23 @@ class ScriptedPipeline:
         modalities = tuple(name for name, present in held.items() if present)
         return Percept(
             State(
-                window.start_ns, window.end_ns, window.newest_frame_ns, ("neutral", "happy"), (0.25, 0.75), 0.5, 0.5, modalities,
-                math.nan, math.nan, window.dropped, {"frames": 0.001}, "scripted@0", "none",
+                window.start_ns, window.end_ns, window.newest_frame_ns, ("neutral", "happy"), (0.25, 0.75), self.face, 0.0, modalities,
+                math.nan, math.nan, window.dropped, {"frames": 0.001}, "scripted@0", "none", (0.5, 0.5, 0.5), window.missing,
             ),
             np.zeros((1, 4), np.float32),
             window.transcript,
         )  # fmt: skip
 
-    def explain(self, percept: Percept, on_text: Callable[[str], None] = print, **_: Any) -> Explanation:
+    def explain(
+        self, percept: Percept, on_text: Callable[[str], None], cancelled: Callable[[], bool], question: str = "", **_: Any
+    ) -> Explanation:
         on_text("because")
-        return Explanation(percept.state, f"because {percept.state.label}", True, "stop", 2, 0.1, 0.2)
+        while self.hang.is_set():
+            time.sleep(0.01)
+        while not self.gate.wait(0.005):
+            if cancelled():
+                return Explanation(percept.state, "because", True, "cancelled", 1, 0.1, 0.2)
+        return Explanation(percept.state, f"because {question or percept.state.label}", True, "stop", 2, 0.1, 0.2)
 
 
 class Driver(Node):
@@ -158,3 +171,10 @@ class Graph:
         for node in self._nodes:
             node.destroy_node()
         rclpy.try_shutdown(context=self.context)
+
+
+def perception(graph: Graph, **parameters: Any) -> PerceptionNode:
+    """A perception node, not yet started; `reasoner__period_seconds=1.0` sets reasoner.period_seconds."""
+    overrides = [Parameter(name.replace("__", "."), value=value) for name, value in parameters.items()]
+    node: PerceptionNode = PerceptionNode(context=graph.context, parameter_overrides=overrides)
+    return node

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +25,6 @@ from tests.core import clips
 from tests.ros.graph import Graph, wait_until
 
 pytestmark = pytest.mark.ros
-
-
-@pytest.fixture
-def graph() -> Iterator[Graph]:
-    made = Graph()
-    yield made
-    made.close()
 
 
 def test_a_loop_goes_on_without_going_back() -> None:
