@@ -82,7 +82,10 @@ class PrefixPreset:
 
 @dataclass(frozen=True)
 class LlamaPreset:
-    """LLaMA architecture; a published checkpoint's own config.json wins over this."""
+    """LLaMA architecture; a published checkpoint's own config.json wins over this.
+
+    reads_transcripts  it was trained with what people say in its prompt; to any other one a transcript is noise that can lead it astray
+    """
 
     hidden: int = 256
     layers: int = 4
@@ -93,6 +96,7 @@ class LlamaPreset:
     context: int = 512
     rope_theta: float = 10000.0
     rms_norm_eps: float = 1e-5
+    reads_transcripts: bool = False
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,7 @@ TINY = Preset(
     audio=AudioPreset(channels=(4, 8, 8, 8), layers=1, heads=2, width=32),
     fusion=FusionPreset(hidden=16, width=8, out=16, head_hidden=8),
     prefix=PrefixPreset(),
-    llama=LlamaPreset(hidden=64, layers=2, heads=2, kv_heads=2, intermediate=128, vocab=512),
+    llama=LlamaPreset(hidden=64, layers=2, heads=2, kv_heads=2, intermediate=128, vocab=512, reads_transcripts=True),
 )
 
 PRESETS = {preset.name: preset for preset in (NANO, TINY)}

@@ -1,8 +1,8 @@
 """Prefix and prompt → label probabilities and text, over any `LlamaSession`.
 
 The KV cache is laid out as [constant prompt | window's prefix | transcript and question | answer]. The constant part is computed once for
-good; the window's prefix is computed once and shared by all questions about that window, and so is the transcript; the rest is cut back
-after each answer.
+good; the window's prefix is computed once and shared by all questions about that window, and so is what their texts begin with alike; the
+rest is cut back after each answer.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ class Reasoner:
         self._extend([self._end])
         self._prefix = None
 
-    def score_labels(self, prefix: Float32, labels: Sequence[str], transcript: str = "") -> Float32:
+    def score_labels(self, prefix: Float32, labels: Sequence[str]) -> Float32:
         """(labels,) probabilities of each label's words as the whole answer to the `emotion` question; sums to 1.
 
-        Constrained: only labels are scored, each with its end, so a transcript cannot make it anything else. Labels that begin with the
-        same tokens share their computation. ValueError unless there are labels, all different.
+        Constrained: only labels are scored, each with its end. What was said is left out: whoever speaks could name a label. Labels that
+        begin with the same tokens share their computation. ValueError unless there are labels, all different.
         """
         if not labels or len(set(labels)) != len(labels):
             raise ValueError(f"labels must be given and all different, got {', '.join(labels) or 'none'}")
-        logits = self._question(prefix, build_prompt(self._tokenizer, "emotion", transcript=transcript))
+        logits = self._question(prefix, build_prompt(self._tokenizer, "emotion"))
         answers = [(*self._tokenizer.encode(label, add_special_tokens=False).ids, self._end) for label in labels]
         scores = self._score(answers, logits)
         found = np.array([scores[answer] for answer in answers])
@@ -87,7 +87,8 @@ class Reasoner:
 
         answer = _Answer(self._tokenizer, started, on_text)
         label = percept.state.label if percept.state.label in percept.state.labels else percept.state.likeliest  # asked about nobody
-        prompt = build_prompt(self._tokenizer, "reason", label, percept.transcript, question)
+        transcript = percept.transcript if self._preset.llama.reads_transcripts else ""
+        prompt = build_prompt(self._tokenizer, "reason", label, transcript, question)
         reason = ended() or self._speak(percept.prefix, prompt, answer, ended, max_tokens, temperature)
         return Explanation(percept.state, answer.text, True, reason, len(answer.ids), answer.first_seconds, time.monotonic() - started)
 

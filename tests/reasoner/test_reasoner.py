@@ -81,14 +81,14 @@ def test_labels_must_be_given_and_different(reasoner: Reasoner, labels: tuple[st
         reasoner.score_labels(percept().prefix, labels)
 
 
-def test_the_transcript_is_computed_once_for_labels_and_explanation(reasoner: Reasoner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_transcript_is_computed_once_for_two_questions(reasoner: Reasoner, monkeypatch: pytest.MonkeyPatch) -> None:
     heard = percept(7, transcript="I have waited for this day for so long and now it is here")
     lengths: list[int] = []
     extend = reasoner._session.extend
-    reasoner.score_labels(heard.prefix, LABELS, heard.transcript)
-    monkeypatch.setattr(reasoner._session, "extend", lambda rows: lengths.append(len(rows)) or extend(rows))
     reasoner.explain(heard, max_tokens=3)
-    question = build_prompt(reasoner._tokenizer, "reason", label="neutral").after_prefix
+    monkeypatch.setattr(reasoner._session, "extend", lambda rows: lengths.append(len(rows)) or extend(rows))
+    reasoner.explain(heard, question="What of the mouth?", max_tokens=3)
+    question = build_prompt(reasoner._tokenizer, "reason", label="neutral", question="What of the mouth?").after_prefix
     assert lengths[0] <= len(question)
 
 
