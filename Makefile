@@ -33,12 +33,12 @@ STAMPS := $(V)/.stamps
 BUILD  := build/$(notdir $(V))
 WIRE   := CMakeLists.txt package.xml $(wildcard msg/*.msg action/*.action srv/*.srv launch/*.py config/*)
 
-.PHONY: help setup dev demo test lint bench train-nano clean
+.PHONY: help setup dev demo test lint bench faults train-nano clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
 	@sed -n -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
-	@echo 'Variables: CLIP=file SECONDS=n (demo)  PYTHON=python3.12  VENV=folder  TORCH="torch==2.13.0" (test)  ROS sourced: its rclpy is used'
+	@echo 'Variables: CLIP=file SECONDS=n (demo)  SOAK=seconds (faults)  PYTHON=python3.12  VENV=folder  TORCH="torch==2.13.0" (test)  ROS sourced: its rclpy is used'
 
 setup: $(STAMPS)/runtime $(STAMPS)/messages  ## environment with ROS 2, run-time dependencies and the messages; no torch
 
@@ -94,6 +94,11 @@ lint: dev  ## ruff, mypy (strict), import-linter
 bench: dev .demo/clip.mp4  ## latency and cost through the real graph; a table, and build/bench.json
 	@mkdir -p build
 	$(PY) -m benchmarks --json build/bench.json
+
+SOAK ?= 120
+
+faults: dev .demo/clip.mp4  ## break the running graph in every known way and check each claim; then a soak: make faults [SOAK=seconds]
+	$(PY) -m tests.faults --soak $(SOAK)
 
 DATA ?= ../shared/data
 RUN  ?= runs/nano

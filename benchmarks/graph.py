@@ -30,10 +30,10 @@ SETTLE_SECONDS = 3.0
 
 
 class Process:
-    """One node; its log is read for the line that says it is active."""
+    """One node; its log is read for the line that says it is active. `node` is a name of ours, or a dotted module."""
 
     def __init__(self, node: str, *arguments: str) -> None:
-        command = [sys.executable, "-m", f"ros2_emollama.ros.{node}_node", *arguments]
+        command = [sys.executable, "-m", node if "." in node else f"ros2_emollama.ros.{node}_node", *arguments]
         self.started = time.monotonic()
         self.child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
         self.active_seconds: float | None = None
@@ -123,12 +123,12 @@ def measure_graph(clip: Path, model: str, seconds: float, explain_seconds: float
             "start_to_active_seconds": perception.active_seconds,
             "cpu_cores": cpu,
             "rss_mb": memory / 1e6,
-            **_figures(listener, spent),
+            **figures(listener.states, listener.explanations, spent),
         }
 
 
-def _figures(listener: Listener, spent: float) -> dict[str, Any]:
-    states, explanations = listener.states, listener.explanations
+def figures(states: list[tuple[int, EmotionState]], explanations: list[EmotionReasoning], spent: float) -> dict[str, Any]:
+    """What states (with their arrival in ns) and final explanations of `spent` seconds come to. RuntimeError without any state."""
     if not states:
         raise RuntimeError("no state arrived; does the clip have pictures?")
     latency = np.array([(arrived - stamp_ns(m.newest_frame)) * 1e-6 for arrived, m in states if stamp_ns(m.newest_frame)])

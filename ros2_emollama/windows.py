@@ -26,6 +26,7 @@ from .sound import JITTER_NS, SoundTrack, pieces
 from .types import NANOSECONDS, AudioChunk, Frame, GridFrame, Window, seconds_to_ns
 
 TRANSCRIPTS_HELD = 64
+TRANSCRIPT_CHARACTERS_HELD = 2000  # of each: more than a prompt takes, less than a flood fills memory with
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class WindowAssembler:
 
     def set_transcript(self, stamp_ns: int, text: str) -> None:
         """What was heard at `stamp_ns`. Windows that hold that moment carry it, until a newer one comes."""
-        self._transcripts.append((stamp_ns, text))
+        self._transcripts.append((stamp_ns, text[:TRANSCRIPT_CHARACTERS_HELD]))
 
     def flush(self, cause: str) -> None:
         """Drop everything held and begin anew with the next data; counted under `cause`."""

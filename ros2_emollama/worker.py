@@ -1,12 +1,13 @@
 """Threads around the pipeline: labels never wait for explanations.
 
-    submit(window) ─► [slot of one] ─► perception thread ─► on_state
+    submit(window) ─► [the newest] ─► perception thread ─► on_state
                                             │ trigger                          ask(question)
                                             ▼                                       │
                                        [slot of one] ─► reasoner thread ◄─ [slot of one]
                                                               └─► on_explanation, or the asker's own sink (partials, then final)
-Newest wins in every slot; what was overtaken is counted, never silently lost. What somebody asked goes before what a trigger wants
-said, and no trigger cuts it off.
+Newest wins everywhere; what was overtaken is counted, never silently lost. Windows wait for each other only where they come in a burst
+(a stream that is no longer waited for lets several out at once) and are quick to perceive. What somebody asked goes before what a
+trigger wants said, and no trigger cuts it off.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Generic, TypeVar
@@ -28,39 +29,41 @@ from .types import EmotionState, Explanation, Percept, Window
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 STOP_SECONDS = 2.0
+CATCH_UP_SECONDS = 0.25  # windows that can all be perceived within this time may wait; of more, the newest win
+CALM = 0.9  # how slowly a slow window is forgotten
 GRACE_SECONDS = 0.5  # past its deadline the decode loop ends by itself, unless one step of the model hangs
 
 
-class NewestSlot(Generic[T]):
-    """Holds at most one item; a newer one replaces it. `put` says whether one was overtaken, `take` blocks until there is one or None
-    once closed."""
+class NewestQueue(Generic[T]):
+    """Holds the newest items; older ones give way. `put` says how many did, `take` blocks until there is one or None once closed."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
-        self._item: T | None = None
+        self._items: deque[T] = deque()
         self._closed = False
 
-    def put(self, item: T) -> bool:
+    def put(self, item: T, capacity: int = 1) -> int:
         with self._condition:
-            overtaken = self._item is not None
-            self._item = item
+            self._items.append(item)
+            overtaken = max(0, len(self._items) - capacity)
+            for _ in range(overtaken):
+                self._items.popleft()
             self._condition.notify()
             return overtaken
 
     def take(self) -> T | None:
         with self._condition:
-            self._condition.wait_for(lambda: self._item is not None or self._closed)
-            item, self._item = self._item, None
-            return None if self._closed else item
+            self._condition.wait_for(lambda: self._items or self._closed)
+            return None if self._closed else self._items.popleft()
 
     def drop(self) -> None:
         """Let go of what waits."""
         with self._condition:
-            self._item = None
+            self._items.clear()
 
     def __len__(self) -> int:
         with self._condition:
-            return int(self._item is not None)
+            return len(self._items)
 
     def close(self) -> None:
         with self._condition:
@@ -98,7 +101,8 @@ class Worker:
         self._on_error = on_error or (lambda what, error: logger.error("%s: %s", what, error))
         self._tracker = LabelTracker(config.labels)
         self._triggers = ExplanationTriggers(config.reasoner)
-        self._windows: NewestSlot[Window] = NewestSlot()
+        self._windows: NewestQueue[Window] = NewestQueue()
+        self._perceive_seconds = float("inf")  # of the slowest window lately
         self._requests = RequestQueue()
         self._underway: Request | None = None
         self._stopping = threading.Event()
@@ -151,9 +155,10 @@ class Worker:
             return dict(self._counters)
 
     def submit(self, window: Window) -> None:
-        """Hand over a window; one still waiting is overtaken and counted as a lost hop."""
-        if self._windows.put(window):
-            self._count("hops_lost")
+        """Hand over a window; those still waiting that cannot be caught up with are overtaken and counted as lost hops."""
+        overtaken = self._windows.put(window, max(1, int(CATCH_UP_SECONDS / self._perceive_seconds)))
+        if overtaken:
+            self._count("hops_lost", overtaken)
 
     def ask(self, question: str = "", sink: Callable[[Explanation], None] | None = None) -> Request | None:
         """Explain the newest percept now, or answer a question about it. None when nothing has been perceived yet, or explanations are
@@ -193,9 +198,9 @@ class Worker:
         self._tracker.reset()
         self._triggers.reset()
 
-    def _count(self, cause: str) -> None:
+    def _count(self, cause: str, n: int = 1) -> None:
         with self._lock:
-            self._counters[cause] += 1
+            self._counters[cause] += n
 
     def _perceive_loop(self) -> None:
         while (window := self._windows.take()) is not None:
@@ -206,8 +211,10 @@ class Worker:
                 self._on_error("perception", error)
 
     def _perceive(self, window: Window) -> None:
-        generation = self._generation
+        generation, began = self._generation, time.monotonic()
         raw = self._pipeline.perceive(window)
+        took = time.monotonic() - began
+        self._perceive_seconds = took if self._perceive_seconds == float("inf") else max(took, CALM * self._perceive_seconds, 1e-4)
         if generation != self._generation:
             self._count("windows_forgotten")
             return

@@ -22,6 +22,7 @@ from ..types import UInt8
 Int16 = npt.NDArray[np.int16]
 
 WIDTH, HEIGHT, FRAMES_PER_SECOND = 640, 480, 30
+ROOM_NOISE = 16.0  # of 32768: -66 dB, as quiet rooms are
 CAPTION = "emollama demo: NASA portrait (public domain), synthesised voice"
 SECONDS = 18.0
 PORTRAIT_SECONDS = (3.0, 13.0)
@@ -67,12 +68,13 @@ class Speaker:
 
 
 def speech_track(speaker: Speaker) -> Int16:
-    """The whole clip's sound, (S,) int16."""
-    track = np.zeros(round(SECONDS * speaker.sample_rate_hz), np.int16)
+    """The whole clip's sound, (S,) int16: voices, and the noise of a room, for a microphone that is exactly still counts as unplugged."""
+    room = np.random.default_rng(0).normal(0.0, ROOM_NOISE, round(SECONDS * speaker.sample_rate_hz))
+    track: Int16 = room.round().astype(np.int16)
     for start_seconds, rate, pitch, pitch_range, text in SPOKEN:
         first = round(start_seconds * speaker.sample_rate_hz)
         voice = speaker.say(text, rate, pitch, pitch_range)[: track.size - first]
-        track[first : first + voice.size] = voice
+        track[first : first + voice.size] = np.clip(voice + room[first : first + voice.size], -32768, 32767)
     return track
 
 

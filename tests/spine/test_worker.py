@@ -156,6 +156,18 @@ def test_windows_that_arrive_faster_than_they_are_perceived_are_overtaken_and_co
         assert worker.counters["hops_lost"] == 2
 
 
+def test_a_burst_of_windows_that_are_quick_to_perceive_loses_none() -> None:
+    pipeline = ScriptedPipeline()
+    with running(pipeline, ReasonerConfig(enabled=False)) as (worker, states, _, _):
+        worker.submit(window(0.25))
+        wait_for(lambda: len(states) == 1)
+        for index in range(2, 8):
+            worker.submit(window(index * 0.25))
+        wait_for(lambda: len(states) == 7)
+        assert [state.end_ns for state in states] == sorted(state.end_ns for state in states)
+        assert worker.counters.get("hops_lost", 0) == 0
+
+
 def test_what_was_asked_goes_first_and_no_change_cuts_it_off() -> None:
     pipeline = ScriptedPipeline(happy_from_seconds=1.0)
     answers: list[Explanation] = []

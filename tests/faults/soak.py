@@ -1,0 +1,77 @@
+"""The whole graph for minutes or hours, explanations all the time, sensors that come and go: does anything grow, is a hop lost?"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+from tqdm import tqdm
+
+from .rig import Rig, claim
+
+WARM_UP_SECONDS = 60.0  # or a tenth of the soak, where that is more
+LONG_SECONDS = 1800.0  # below this a slope per hour is noise, and the growth as a whole is what counts
+SLOPE_MB_PER_HOUR, GROWTH_MB = 1.0, 4.0
+SAMPLE_SECONDS = 1.0
+ABSENCES = {20: {"microphone": "off"}, 23: {"microphone": "live"}, 40: {"camera": "off"}, 43: {"camera": "live"}}
+"""Second of each minute -> what happens in it."""
+
+
+class _Sums:
+    """What states came to, counted and let go."""
+
+    def __init__(self) -> None:
+        self.states = self.lost = self.explanations = 0
+
+    def take(self, rig: Rig) -> None:
+        states, explanations = len(rig.states), len(rig.reasonings)
+        self.lost += rig.dropped("hops_lost")
+        self.states += states
+        self.explanations += sum(m.final for _, m in rig.reasonings[:explanations])
+        del rig.states[:states], rig.reasonings[:explanations], rig.reports[:-1]
+
+
+def soak(clip: Path, seconds: float) -> str:
+    """Run for `seconds` after a warm-up; the line to print. Missed when memory or descriptors grow, or a hop is lost."""
+    rig = Rig(clip)
+    try:
+        process = psutil.Process(rig.perception.child.pid)
+        samples, sums, minute = [], _Sums(), -1
+        total = seconds + max(WARM_UP_SECONDS, seconds / 10)
+        began = time.monotonic()
+        with tqdm(total=round(total), unit="s", desc="soak", file=sys.stderr, disable=not sys.stderr.isatty(), leave=False) as bar:
+            while (elapsed := time.monotonic() - began) < total:
+                if int(elapsed) != minute:
+                    minute = int(elapsed)
+                    rig.feed(**ABSENCES.get(minute % 60, {}))
+                if elapsed < total - seconds:
+                    del rig.states[:-1], rig.reasonings[:-1], rig.reports[:-1]
+                else:
+                    sums.take(rig)
+                    samples.append((elapsed, process.memory_info().rss / 1e6, process.num_fds(), process.num_threads()))
+                time.sleep(SAMPLE_SECONDS)
+                bar.update(round(time.monotonic() - began) - bar.n)
+        sums.take(rig)
+        return _judge(np.array(samples), sums, seconds)
+    finally:
+        rig.close()
+
+
+def _judge(samples: np.ndarray, sums: _Sums, seconds: float) -> str:
+    hours, rss, descriptors, threads = samples[:, 0] / 3600, samples[:, 1], samples[:, 2], samples[:, 3]
+    slope = float(np.polyfit(hours, rss, 1)[0])
+    quarter = max(1, len(rss) // 4)
+    growth = float(np.median(rss[-quarter:]) - np.median(rss[:quarter]))
+    said = (
+        f"{sums.states} states ({sums.states / seconds:.2f}/s), {sums.lost} hops lost, {sums.explanations} explanations; "
+        f"RSS {rss[-1]:.1f} MB, slope {slope:+.2f} MB/h, growth {growth:+.2f} MB; "
+        f"descriptors {descriptors[0]:.0f} → {descriptors[-1]:.0f}, threads {threads[0]:.0f} → {threads[-1]:.0f}"
+    )
+    claim(sums.lost == 0 and sums.states >= 3.9 * seconds, said)
+    claim(float(np.median(descriptors[-quarter:])) <= float(np.median(descriptors[:quarter])), said)
+    claim(float(np.median(threads[-quarter:])) <= float(np.median(threads[:quarter])), said)
+    claim(slope < SLOPE_MB_PER_HOUR if seconds >= LONG_SECONDS else growth < GROWTH_MB, said)
+    return said
