@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -141,13 +141,16 @@ def figures(states: list[tuple[int, EmotionState]], explanations: list[EmotionRe
     return {
         "states_per_second": len(states) / spent,
         "hops_lost": lost,
-        "stamp_to_state_ms_p50": float(np.percentile(latency, 50)),
-        "stamp_to_state_ms_p99": float(np.percentile(latency, 99)),
+        "stamp_to_state_ms_p50": percentile(latency, 50),
+        "stamp_to_state_ms_p99": percentile(latency, 99),
         "stage_ms_median": {name: float(np.median(values)) for name, values in stages.items()},
         "explanations_per_second": len(explanations) / spent,
-        "first_token_ms_p50": float(np.median([1e3 * m.first_token_seconds for m in explanations])) if explanations else float("nan"),
-        "first_token_ms_p99": float(np.percentile([1e3 * m.first_token_seconds for m in explanations], 99))
-        if explanations
-        else float("nan"),
+        "first_token_ms_p50": percentile([1e3 * m.first_token_seconds for m in explanations], 50),
+        "first_token_ms_p99": percentile([1e3 * m.first_token_seconds for m in explanations], 99),
         "tokens_per_second": float(np.median(decode)) if decode else float("nan"),
     }
+
+
+def percentile(values: Sequence[float] | np.ndarray[Any, Any], percent: float) -> float:
+    """NaN of nothing."""
+    return float(np.percentile(values, percent)) if len(values) else float("nan")

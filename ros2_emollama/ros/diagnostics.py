@@ -131,8 +131,8 @@ def _judge_stream(watch: StreamWatch, health: Health, rates: Mapping[str, float]
             "nothing has come yet; check the topic's name and QoS (ros2 topic info -v)" if late else "waiting",
             values,
         )
-    if watch.still:
-        return STALE, "arrives, but always with the same value; is it muted or unplugged?", values
+    if watch.trouble:
+        return STALE, watch.trouble, values
     return STALE, f"nothing for {age or 0.0:.1f} s; labels go on without it", values
 
 

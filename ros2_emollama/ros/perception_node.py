@@ -204,7 +204,7 @@ class PerceptionNode(LifecycleNode):
         except BadMessage as error:
             self._drop(error)
             return
-        self._camera.arrived(self._now_seconds())
+        self._camera.arrived(self._now_seconds(), stamp)
         self._submit(windows)
 
     def _take_picture(self, assembler: WindowAssembler, stamp: int, cdr: bytes) -> list[Window]:
@@ -219,8 +219,8 @@ class PerceptionNode(LifecycleNode):
         if self._assembler is None:
             return
         self._seen.add("sounds")
-        self._microphone.arrived(self._now_seconds())
         for chunk in chunks:
+            self._microphone.arrived(self._now_seconds(), chunk.end_ns)
             self._submit(self._assembler.add_audio(chunk))
 
     def _on_words(self, stamp_ns: int, text: str) -> None:
@@ -288,19 +288,19 @@ class PerceptionNode(LifecycleNode):
             self._worker.check()
         if self._inputs is None or not self.config.perception.enabled:
             return
-        now, state = self._now_seconds(), self._newest
-        self._microphone.still = state is not None and "audio" in state.missing and (self._microphone.age_seconds(now) or 9.0) < 0.2
-        for watch in (self._camera, self._microphone):
-            self._say(watch.name, watch.look(now))
+        now, missing = self._now_seconds(), self._newest.missing if self._newest is not None else ()
+        for watch, stream, other in ((self._camera, "video", self._microphone), (self._microphone, "audio", self._camera)):
+            watch.examine(stream in missing, other, now)
+            self._say(watch, watch.look(now))
         if time.monotonic() - self._followed >= FOLLOW_SECONDS:
             self._followed = time.monotonic()
             self._inputs.follow()
 
-    def _say(self, name: str, stage: str | None) -> None:
+    def _say(self, watch: StreamWatch, stage: str | None) -> None:
         if stage == STALLED:
-            self.get_logger().warning(f"the {name} stopped; labels go on without it")
+            self.get_logger().warning(f"the {watch.name} {watch.trouble or 'stopped'}; labels go on without it")
         elif stage is not None:
-            self.get_logger().info(f"the {name} is live")
+            self.get_logger().info(f"the {watch.name} is live")
 
     def _report(self) -> None:
         now = time.monotonic()

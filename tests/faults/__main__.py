@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -62,7 +63,7 @@ def told(name: str, check) -> bool:
     began = time.monotonic()
     try:
         text, held = check(), True
-    except Missed as error:
+    except (Missed, RuntimeError, OSError, subprocess.SubprocessError) as error:
         text, held = str(error), False
     print(f"{'held' if held else 'MISSED':7s}{name:26s} {text}  [{time.monotonic() - began:.0f} s]", flush=True)
     return held

@@ -2,7 +2,7 @@
 
 Started as a process of its own, so that what it costs is not counted for what it feeds. Commands come on standard input, a JSON object a
 line; every key is optional:
-    {"camera": MODE, "microphone": MODE, "shift_seconds": S, "transcript": TEXT}
+    {"camera": MODE, "microphone": MODE, "shift_seconds": S, "camera_shift_seconds": S, "transcript": TEXT}
 """
 
 from __future__ import annotations
@@ -122,7 +122,8 @@ class Feeder(Node):
 
     def __init__(self, sensors: Sensors, reliability: str, clock: bool) -> None:
         super().__init__("feeder")
-        self.sensors, self.shift_ns, self._clocked = sensors, 0, clock
+        self.sensors, self._clocked = sensors, clock
+        self.shift_ns, self.camera_shift_ns = 0, 0
         offered = ReliabilityPolicy.RELIABLE if reliability == "reliable" else ReliabilityPolicy.BEST_EFFORT
         self._images = self.create_publisher(Image, "image_raw", QoSProfile(depth=5, reliability=offered))
         self._sounds = self.create_publisher(AudioChunkMessage, "audio", QoSProfile(depth=50, reliability=offered))
@@ -138,6 +139,7 @@ class Feeder(Node):
         self.sensors.camera = command.get("camera", self.sensors.camera)
         self.sensors.microphone = command.get("microphone", self.sensors.microphone)
         self.shift_ns += seconds_to_ns(command.get("shift_seconds", 0.0))
+        self.camera_shift_ns += seconds_to_ns(command.get("camera_shift_seconds", 0.0))
         if "transcript" in command:
             self._transcripts.publish(String(data=command["transcript"]))
 
@@ -148,7 +150,7 @@ class Feeder(Node):
         number, step_ns = 0, 1_000_000_000 // 30
         due_ns = self._base_ns
         while self._wait(due_ns):
-            message = self.sensors.picture(number, due_ns + self.shift_ns)
+            message = self.sensors.picture(number, due_ns + self.shift_ns + self.camera_shift_ns)
             if message is not None:
                 self._images.publish(message)
             number += 1

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -21,7 +20,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from benchmarks.graph import Process, figures
+from benchmarks.graph import Process, figures, percentile
 from ros2_emollama.ros.conversions import stamp_ns
 
 LEVELS = {b"\x00": "OK", b"\x01": "WARN", b"\x02": "ERROR", b"\x03": "STALE"}
@@ -169,7 +168,7 @@ class Rig:
             found["states_per_second"] = (len(states) - 1) / (1e-9 * (states[-1][0] - states[0][0]))
         if stamp == "end":
             latency = [(arrived - stamp_ns(m.header.stamp)) * 1e-6 for arrived, m in states]
-            found |= {f"stamp_to_state_ms_p{p}": float(np.percentile(latency, p)) for p in (50, 99)}
+            found |= {f"stamp_to_state_ms_p{p}": percentile(latency, p) for p in (50, 99)}
         found["cpu_cores"] = (after.user + after.system - before.user - before.system) / spent
         found["rss_mb"] = process.memory_info().rss / 1e6
         return found
@@ -188,5 +187,5 @@ def _yaml(value: Any) -> str:
 
 def own_domain() -> None:
     """Nobody else's graph hears of these faults."""
-    os.environ.setdefault("ROS_DOMAIN_ID", str(20 + os.getpid() % 20))
+    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 39))
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")

@@ -229,6 +229,18 @@ def _jump(rig: Rig, seconds: float, cause: str) -> str:
     return f"states of the new time after {took:.2f} s, {cause} {rig.dropped(cause, first)}"
 
 
+def clocks_apart(rig: Rig) -> str:
+    """a camera whose clock is an hour slow: labels go on from sound, the log says why and the cure"""
+    since, first = len(rig.perception.lines), len(rig.states)
+    rig.feed(camera_shift_seconds=-3600.0)
+    rig.wait(lambda: bool(rig.logged("behind the microphone's", since)), 3.0, "a line in the log")
+    held = figures_hold(rig, "end")
+    late = rig.dropped("late_frames", first)
+    claim(late > 0 and list(rig.newest.missing) == ["video"], f"{late} late frames, missing {list(rig.newest.missing)}")
+    rig.feed(camera_shift_seconds=3600.0)
+    return f"said with its cure, {late} late frames, {held}, back {comes_back(rig):.2f} s"
+
+
 def hostile_transcript(rig: Rig) -> str:
     """108 injections change no probability of a scene that does not change"""
     rig.feed(camera="frozen", microphone="hum")
@@ -314,6 +326,7 @@ SHARED: tuple[Row, ...] = (
     slow_subscriber,
     clock_set_back,
     clock_set_forward,
+    clocks_apart,
     hostile_transcript,
     consent_taken_back,
     network,

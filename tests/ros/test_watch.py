@@ -31,13 +31,18 @@ def test_a_stream_is_waiting_then_live_then_stalled_and_live_again() -> None:
     assert watch.look(11.0) == LIVE and watch.stalls == 1
 
 
-def test_a_stream_that_arrives_and_says_nothing_counts_as_stalled() -> None:
-    watch = StreamWatch("microphone", 0.5)
-    watch.arrived(1.0)
-    watch.still = True
-    assert watch.look(1.1) == STALLED
-    watch.still = False
-    assert watch.look(1.2) == LIVE
+def test_a_stream_that_arrives_and_is_missing_all_the_same_says_why() -> None:
+    camera, microphone = StreamWatch("camera", 0.5), StreamWatch("microphone", 0.5)
+    camera.arrived(1.0, stamp_ns=3600 * 10**9)
+    microphone.arrived(1.0, stamp_ns=3600 * 10**9)
+    assert camera.look(1.0) == LIVE
+    microphone.examine(True, camera, 1.1)
+    assert microphone.look(1.1) == STALLED and "same value" in microphone.trouble
+    microphone.arrived(1.2, stamp_ns=10**9)
+    microphone.examine(True, camera, 1.2)
+    assert "3599.0 s behind the camera's" in microphone.trouble and "chrony" in microphone.trouble
+    microphone.examine(False, camera, 1.2)
+    assert microphone.look(1.2) == LIVE
 
 
 def live(driver: Driver, seconds: float, *, picture: bool = True, sound: bool = True, still: bool = False) -> None:
