@@ -10,7 +10,7 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
-from ..config import ConfigError
+from ..options import ConfigError
 
 
 class Refused(Exception):
