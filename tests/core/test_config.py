@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from ros2_emollama.config import Config, ModelConfig, ReasonerConfig, WindowConfig
+from ros2_emollama.config import CameraConfig, Config, MicrophoneConfig, ModelConfig, ReasonerConfig, WindowConfig
 from ros2_emollama.options import ConfigError, Tree, add_arguments, fields, flatten, from_arguments, from_flat, load_yaml, to_yaml
 
 
-def test_every_default_follows_its_own_rule_and_has_help() -> None:
-    for field in fields(Config):
+@pytest.mark.parametrize("tree", [Config, CameraConfig, MicrophoneConfig])
+def test_every_default_follows_its_own_rule_and_has_help(tree: type[Tree]) -> None:
+    for field in fields(tree):
         field.check(field.default)
         assert field.help and type(field.default) is field.type
 
@@ -99,8 +100,18 @@ def test_the_command_line_takes_the_same_names() -> None:
     assert "tokens, in [1, 1024]" in " ".join(parser.format_help().split())
 
 
-@pytest.mark.parametrize("tree", [Config])
+@pytest.mark.parametrize("tree", [Config, CameraConfig, MicrophoneConfig])
 def test_the_shipped_params_files_are_made_from_the_trees(tree: type[Tree]) -> None:
-    """To write one anew: python -c "from ros2_emollama import config as c, options as o; print(o.to_yaml(c.Config()), end='')" > config/perception.yaml"""
+    """To write one anew: python -c "from ros2_emollama import config, options; print(options.to_yaml(config.Config()), end='')" \
+    > config/perception.yaml"""
     path = Path(__file__).parents[2] / "config" / f"{tree.node}.yaml"
     assert path.read_text(encoding="utf-8") == to_yaml(tree()) and load_yaml(path, tree()) == tree()
+
+
+def test_a_device_may_be_empty_and_its_index_a_number() -> None:
+    assert from_flat({"device": 2}, MicrophoneConfig()) == from_flat({"device": "2"}, MicrophoneConfig())
+    assert from_flat({"device": ""}, MicrophoneConfig()).device == ""
+    with pytest.raises(ConfigError, match="device must be of type str, got True"):
+        from_flat({"device": True}, MicrophoneConfig())
+    with pytest.raises(ConfigError, match="frame_id must not be empty"):
+        from_flat({"frame_id": ""}, MicrophoneConfig())
