@@ -127,32 +127,36 @@ class Config(Tree):
     autostart: bool = option(True, "configure and activate at start, without a lifecycle manager")
 
 
-REOPEN_HELP = "time between two attempts to open a device that failed"
+@dataclass(frozen=True)
+class SourceConfig(Tree):
+    """What every node that opens a device has."""
+
+    device: str = option("", "the device", empty=True, number=True)
+    frame_id: str = option("source", "frame_id of the messages")
+    reopen_seconds: float = option(2.0, "time between two attempts to open a device that failed", unit="s", minimum=0.1, maximum=60.0)
 
 
 @dataclass(frozen=True)
-class MicrophoneConfig(Tree):
+class MicrophoneConfig(SourceConfig):
     """Everything of the node `microphone`."""
 
     node: ClassVar[str] = "microphone"
     device: str = option("", "input device: its index or a part of its name; empty: the system's default", empty=True, number=True)
+    frame_id: str = option("microphone", "frame_id of the messages")
     sample_rate_hz: int = option(16000, "samples a second", unit="Hz", minimum=4000, maximum=384000)
     channels: int = option(1, "channels, interleaved", minimum=1, maximum=64)
     chunk_ms: int = option(20, "length of one message's sound", unit="ms", minimum=5, maximum=500)
-    frame_id: str = option("microphone", "frame_id of the messages")
-    reopen_seconds: float = option(2.0, REOPEN_HELP, unit="s", minimum=0.1, maximum=60.0)
 
 
 @dataclass(frozen=True)
-class CameraConfig(Tree):
+class CameraConfig(SourceConfig):
     """Everything of the node `camera`."""
 
     node: ClassVar[str] = "camera"
     device: str = option("0", "index or path of a camera, a video file, or a URL (rtsp://...)", number=True)
+    frame_id: str = option("camera", "frame_id of the messages")
     width: int = option(0, "width asked for; 0 = the device's own choice", unit="pixels", minimum=0, maximum=16384)
     height: int = option(0, "height asked for; 0 = the device's own choice", unit="pixels", minimum=0, maximum=16384)
     frames_per_second: float = option(0.0, "rate asked for; 0.0 = the device's own choice", unit="1/s", minimum=0.0, maximum=1000.0)
     pixel_format: str = option("", "four-character code asked for, MJPG for instance; empty: the device's own choice", empty=True)
     loop: bool = option(False, "a file begins again at its end")
-    frame_id: str = option("camera", "frame_id of the messages")
-    reopen_seconds: float = option(2.0, REOPEN_HELP, unit="s", minimum=0.1, maximum=60.0)

@@ -99,6 +99,7 @@ class Section:
                 yield ConfigField(f"{cls.section}.{entry.name}".lstrip("."), type(default), default, **entry.metadata)
 
 
+@dataclass(frozen=True)
 class Tree(Section):
     """All parameters of one node: sections, and parameters of its own."""
 
@@ -110,7 +111,7 @@ T = TypeVar("T", bound=Tree)
 
 def fields(tree: type[Tree]) -> list[ConfigField]:
     """Every parameter, in the order of the tree."""
-    sections = [entry.default for entry in dataclasses.fields(tree) if isinstance(entry.default, Section)]  # type: ignore[arg-type]
+    sections = [entry.default for entry in dataclasses.fields(tree) if isinstance(entry.default, Section)]
     return [entry for section in sections for entry in section.own_fields()] + list(tree.own_fields())
 
 
