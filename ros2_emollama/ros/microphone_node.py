@@ -59,7 +59,7 @@ class MicrophoneNode(SourceNode[MicrophoneConfig]):
 
     def _listen(self, microphone: Microphone) -> None:
         continuity, expected = Continuity(), 0
-        while not self.stopped:
+        while not self.stopped():
             block = microphone.next()
             if block is None:
                 continue

@@ -69,7 +69,7 @@ class SourceNode(Node, Generic[C]):
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def serve(self) -> None:
-        """Open the device and publish until `stopped`, or until there is nothing more to come. SourceError when it fails."""
+        """Open the device and publish until `stopped()`, or until there is nothing more to come. SourceError when it fails."""
         raise NotImplementedError
 
     def look(self, seconds: float) -> Health:
@@ -79,7 +79,6 @@ class SourceNode(Node, Generic[C]):
     def start(self) -> None:
         self._thread.start()
 
-    @property
     def stopped(self) -> bool:
         return self._stopping.is_set() or not self.context.ok()
 
@@ -90,7 +89,7 @@ class SourceNode(Node, Generic[C]):
         self.get_logger().info(f"the {self.config.node} is {again}: {described}")
 
     def _run(self) -> None:
-        while not self.stopped:
+        while not self.stopped():
             try:
                 self.serve()
                 return
@@ -98,7 +97,7 @@ class SourceNode(Node, Generic[C]):
                 self._give_up(str(error))
                 return
             except Exception as error:  # noqa: BLE001 whatever a driver raises must be said, and the node lives on
-                if self.stopped:  # what was published on is gone
+                if self.stopped():  # what was published on is gone
                     return
                 self._failed(str(error))
             self._stopping.wait(self.config.reopen_seconds)
