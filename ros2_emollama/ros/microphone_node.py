@@ -44,7 +44,7 @@ class MicrophoneNode(SourceNode[MicrophoneConfig]):
         self.start()
 
     def serve(self) -> None:
-        if self.reopens:
+        if self.reason:  # it has failed
             portaudio.list_anew(self._sounddevice)
         config = self.config
         frames = round(config.sample_rate_hz * config.chunk_ms / 1000)

@@ -23,10 +23,9 @@ def asked_for_help(argv: Sequence[str] | None, contract: str | None, tree: type[
     """Answer -h and --help: what the node is, and its parameters. True when it was asked."""
     if not {"-h", "--help"} & set(argv if argv is not None else sys.argv[1:]):
         return False
-    print(contract or "")
-    print("Parameters (--ros-args -p NAME:=VALUE, or --ros-args --params-file FILE):")
-    for entry in fields(tree):
-        print(f"  {entry.name:<{NAME_WIDTH}}{entry.description}, default {entry.default!r}")
+    lines = [contract or "", "Parameters (--ros-args -p NAME:=VALUE, or --ros-args --params-file FILE):"]
+    lines += [f"  {entry.name:<{NAME_WIDTH}}{entry.description}, default {entry.default!r}" for entry in fields(tree)]
+    print("\n".join(lines))
     return True
 
 

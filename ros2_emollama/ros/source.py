@@ -52,7 +52,7 @@ class SourceNode(Node, Generic[C]):
     """See the module's contract. ConfigError for an unknown parameter or a bad value.
 
     reason   why nothing comes at present, with the cure; empty while all is well
-    reopens  how often the device was opened again
+    reopens  how often it came back after a failure
     fatal    why the node gave up; empty unless it did
     """
 
@@ -84,9 +84,10 @@ class SourceNode(Node, Generic[C]):
 
     def live(self, described: str) -> None:
         """The first data since the device was opened has come."""
-        again = f"back, opened again {self.reopens} times so far" if self.reopens else "live"
+        again = bool(self.reason)
+        self.reopens += again
         self.reason = ""
-        self.get_logger().info(f"the {self.config.node} is {again}: {described}")
+        self.get_logger().info(f"the {self.config.node} is {'back' if again else 'live'}: {described}")
 
     def _run(self) -> None:
         while not self.stopped():
@@ -101,7 +102,6 @@ class SourceNode(Node, Generic[C]):
                     return
                 self._failed(str(error))
             self._stopping.wait(self.config.reopen_seconds)
-            self.reopens += 1
 
     def _failed(self, reason: str) -> None:
         first, self.reason = not self.reason, reason

@@ -27,6 +27,7 @@ Picture = npt.NDArray[Any]
 CAMERA, FILE, STREAM = "camera", "file", "stream"
 FALLBACK_FPS = 25.0  # of a file that does not say
 NETWORK_TIMEOUT_MS = 5000
+TIMEOUTS = ("CAP_PROP_OPEN_TIMEOUT_MSEC", "CAP_PROP_READ_TIMEOUT_MSEC")
 UNDECODABLE = 30  # in a row, and the device has failed
 ENCODINGS = {("uint8", 1): "mono8", ("uint16", 1): "mono16", ("uint8", 3): "bgr8", ("uint8", 4): "bgra8"}
 
@@ -72,8 +73,8 @@ def _made(device: str, kind: str, make: Callable[..., Any]) -> Any:
         api = cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY
         return make(int(device) if device.isdigit() else device, api)
     if kind == STREAM:
-        limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, NETWORK_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, NETWORK_TIMEOUT_MS]
-        capture = make(device, cv2.CAP_FFMPEG, limits)
+        known = [getattr(cv2, name) for name in TIMEOUTS if hasattr(cv2, name)]  # since OpenCV 4.5.2
+        capture = make(device, cv2.CAP_FFMPEG, [number for option in known for number in (option, NETWORK_TIMEOUT_MS)])
         if capture.isOpened():
             return capture
         capture.release()  # this OpenCV may have been built with GStreamer alone
