@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import cv2
 from sensor_msgs.msg import Image
 
 from ..config import CameraConfig
@@ -126,8 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """`ros2 run emollama camera`; parameters: config/camera.yaml."""
     if asked_for_help(argv, __doc__, CameraConfig):
         return 0
-    if hasattr(cv2, "setLogLevel"):
-        cv2.setLogLevel(0)  # what cannot be opened is said by us, once
+    video.silence_opencv()
     use_large_messages()
     return run(CameraNode, argv, finish)
 

@@ -7,6 +7,7 @@ the read does. Knows nothing about topics.
 from __future__ import annotations
 
 import glob
+import os
 import re
 import sys
 import threading
@@ -30,6 +31,14 @@ NETWORK_TIMEOUT_MS = 5000
 TIMEOUTS = ("CAP_PROP_OPEN_TIMEOUT_MSEC", "CAP_PROP_READ_TIMEOUT_MSEC")
 UNDECODABLE = 30  # in a row, and the device has failed
 ENCODINGS = {("uint8", 1): "mono8", ("uint16", 1): "mono16", ("uint8", 3): "bgr8", ("uint8", 4): "bgra8"}
+
+
+def silence_opencv() -> None:
+    """Keep OpenCV and FFmpeg from writing to the terminal at every attempt what we say once. A level the user has set stays."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg's AV_LOG_QUIET
+    logging = getattr(getattr(cv2, "utils", None), "logging", None)
+    if logging is not None and "OPENCV_LOG_LEVEL" not in os.environ:
+        logging.setLogLevel(logging.LOG_LEVEL_SILENT)
 
 
 def kind_of(device: str) -> str:

@@ -27,14 +27,13 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 
 from ros2_emollama.config import CameraConfig
-from ros2_emollama.ros import camera_node, conversions, video
+from ros2_emollama.ros import camera_node, conversions
 from ros2_emollama.ros.camera_node import CameraNode
-from ros2_emollama.ros.diagnostics import Tally
 from ros2_emollama.ros.pictures import image_to_rgb
-from ros2_emollama.ros.source import SourceError
-from ros2_emollama.ros.video import Grabber, kind_of, open_capture, shown
+from ros2_emollama.ros.video import open_capture
 from tests.conftest import REPOSITORY
 from tests.ros.graph import Graph, wait_until
+from tests.ros.scripted_devices import ScriptedCapture
 
 pytestmark = pytest.mark.ros
 STALE, ERROR, WARN, OK = 3, 2, 1, 0
@@ -134,41 +133,8 @@ def test_a_file_that_vanishes_is_said_and_comes_back_by_itself(graph: Graph, lis
     assert node.reopens >= 1 and node.reason == ""
 
 
-class Device:
-    """Stands where cv2.VideoCapture stands."""
-
-    def __init__(self, *opened: Any) -> None:
-        self.opened = opened
-        self.grabs, self.released = 0, False
-        self.hang, self.fail = threading.Event(), threading.Event()
-        self.picture = np.zeros((48, 64, 3), np.uint8)
-        self.set_to: dict[int, float] = {}
-
-    def isOpened(self) -> bool:
-        return True
-
-    def get(self, option: int) -> float:
-        return 50.0
-
-    def set(self, option: int, value: float) -> None:
-        self.set_to[option] = value
-
-    def grab(self) -> bool:
-        time.sleep(0.02)
-        while self.hang.is_set():
-            time.sleep(0.05)
-        self.grabs += 1
-        return not self.fail.is_set()
-
-    def retrieve(self) -> tuple[bool, np.ndarray]:
-        return True, self.picture
-
-    def release(self) -> None:
-        self.released = True
-
-
 def test_a_read_that_hangs_is_noticed_and_does_not_hold_up_the_end(graph: Graph, listener: Listener) -> None:
-    device = Device()
+    device = ScriptedCapture()
     node = camera(graph, "rtsp://nowhere/", lambda config: device)
     wait_until(lambda: len(listener.pictures) > 10)
     device.hang.set()
@@ -188,10 +154,10 @@ def test_a_read_that_hangs_for_long_is_left_behind_and_the_device_opened_again(
 ) -> None:
     monkeypatch.setattr(camera_node, "HUNG_SECONDS", 0.5)
     monkeypatch.setattr(camera_node, "RELEASE_SECONDS", 0.1)
-    devices: list[Device] = []
+    devices: list[ScriptedCapture] = []
 
-    def opener(config: CameraConfig) -> Device:
-        devices.append(Device())
+    def opener(config: CameraConfig) -> ScriptedCapture:
+        devices.append(ScriptedCapture())
         if len(devices) < 3:
             devices[-1].hang.set()
         return devices[-1]
@@ -208,10 +174,10 @@ def test_a_read_that_hangs_for_long_is_left_behind_and_the_device_opened_again(
 def test_hung_reads_do_not_pile_up(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(camera_node, "HUNG_SECONDS", 0.2)
     monkeypatch.setattr(camera_node, "RELEASE_SECONDS", 0.05)
-    devices: list[Device] = []
+    devices: list[ScriptedCapture] = []
 
-    def opener(config: CameraConfig) -> Device:
-        devices.append(Device())
+    def opener(config: CameraConfig) -> ScriptedCapture:
+        devices.append(ScriptedCapture())
         devices[-1].hang.set()
         return devices[-1]
 
@@ -224,10 +190,10 @@ def test_hung_reads_do_not_pile_up(graph: Graph, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_camera_that_is_pulled_out_is_released_and_opened_again(graph: Graph, listener: Listener) -> None:
-    devices: list[Device] = []
+    devices: list[ScriptedCapture] = []
 
-    def opener(config: CameraConfig) -> Device:
-        devices.append(Device())
+    def opener(config: CameraConfig) -> ScriptedCapture:
+        devices.append(ScriptedCapture())
         return devices[-1]
 
     node = camera(graph, "0", opener)
@@ -240,16 +206,6 @@ def test_a_camera_that_is_pulled_out_is_released_and_opened_again(graph: Graph, 
     assert node.reopens == 1 and node.reason == ""
 
 
-def test_only_the_newest_picture_is_kept() -> None:
-    device, tally = Device(), Tally()
-    stamps = itertools.count()
-    grabber = Grabber(CameraConfig(), lambda: next(stamps), tally, lambda config: device)
-    wait_until(lambda: device.grabs > 10)
-    taken = grabber.take(1.0)
-    grabber.stop(1.0)
-    assert taken is not None and taken[0] >= 9 and tally.snapshot()["replaced"] >= 9
-
-
 @pytest.mark.parametrize(
     ("shape", "kind", "encoding"),
     [((4, 6), "uint8", "mono8"), ((4, 6), "uint16", "mono16"), ((4, 6, 1), "uint8", "mono8"), ((4, 6, 4), "uint8", "bgra8")],
@@ -257,7 +213,7 @@ def test_only_the_newest_picture_is_kept() -> None:
 def test_what_the_device_gives_is_published_as_it_is(
     graph: Graph, listener: Listener, shape: tuple[int, ...], kind: str, encoding: str
 ) -> None:
-    device = Device()
+    device = ScriptedCapture()
     device.picture = np.arange(np.prod(shape)).reshape(shape).astype(kind)
     camera(graph, "0", lambda config: device)
     wait_until(lambda: len(listener.pictures) > 2)
@@ -267,45 +223,11 @@ def test_what_the_device_gives_is_published_as_it_is(
 
 
 def test_pictures_without_a_name_are_refused_with_a_cure(graph: Graph) -> None:
-    device = Device()
+    device = ScriptedCapture()
     device.picture = np.zeros((4, 6, 2), np.float32)
     node = camera(graph, "0", lambda config: device)
     wait_until(lambda: bool(node.reason))
     assert "2 channels of float32 cannot be published; set pixel_format" in node.reason
-
-
-def test_what_is_asked_for_is_asked_of_the_device_format_first() -> None:
-    config = CameraConfig(device="3", width=1280, height=720, frames_per_second=30.0, pixel_format="MJPG")
-    device = open_capture(config, Device)
-    assert device.opened[0] == 3
-    assert list(device.set_to.items()) == [
-        (cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG")),
-        (cv2.CAP_PROP_FRAME_WIDTH, 1280.0),
-        (cv2.CAP_PROP_FRAME_HEIGHT, 720.0),
-        (cv2.CAP_PROP_FPS, 30.0),
-    ]
-    assert open_capture(CameraConfig(device="/dev/video7"), Device).opened[0] == "/dev/video7"
-
-
-@pytest.mark.parametrize(
-    ("device", "pixel_format", "message"),
-    [
-        ("no_such_clip.avi", "", "no such file: no_such_clip.avi; set device to"),
-        ("97", "", "cannot open the camera '97'; is it plugged in"),
-        (str(REPOSITORY / "README.md"), "", "OpenCV cannot play this file"),
-        ("rtsp://user:secret@127.0.0.1:9/", "", r"cannot open the camera 'rtsp://\.\.\.@127.0.0.1:9/'; check the address"),
-        ("0", "MJPEG", "pixel_format must have four characters"),
-    ],
-)
-def test_what_cannot_be_opened_says_why_and_what_to_do(device: str, pixel_format: str, message: str) -> None:
-    with pytest.raises(SourceError, match=message):
-        open_capture(CameraConfig(device=device, pixel_format=pixel_format))
-
-
-def test_kinds_are_told_apart_and_passwords_not_shown() -> None:
-    devices = ("0", "/dev/video0", "clip.mp4", "rtsp://10.0.0.7/live", "http://a:b@c/d")
-    assert [kind_of(device) for device in devices] == [video.CAMERA, video.CAMERA, video.FILE, video.STREAM, video.STREAM]
-    assert shown("http://a:b@c/d") == "http://...@c/d" and shown("clip.mp4") == "clip.mp4"
 
 
 class Stream(http.server.BaseHTTPRequestHandler):
