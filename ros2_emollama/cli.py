@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from . import __version__
-from .config import Config, ConfigError, add_arguments, from_arguments, from_flat, load_yaml
+from .config import Config
+from .options import ConfigError, add_arguments, from_arguments, from_flat, load_yaml
 
 if TYPE_CHECKING:
     from .analysis import Tally
@@ -60,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--explain", action="store_true", help="also say why, when the label changes and now and then")
     command.add_argument("--output", type=Path, metavar="FILE", help="write the records there instead of to standard output")
     command.add_argument("--params-file", type=Path, metavar="FILE", help="a ROS params file, as the node takes it")
-    add_arguments(command.add_argument_group("parameters, as the node's"), ("model", "window", "labels", "reasoner"))
+    add_arguments(command.add_argument_group("parameters, as the node's"), Config, ("model", "window", "labels", "reasoner"))
 
     for name, action, text in (
         ("info", _info, "what a model is: labels, window, licence, figures; and the versions it runs on"),
@@ -79,7 +80,7 @@ def _analyze(arguments: argparse.Namespace) -> int:
     from .media import read_clip
     from .pipeline import Pipeline
 
-    config = from_arguments(arguments, load_yaml(arguments.params_file) if arguments.params_file else Config())
+    config = from_arguments(arguments, load_yaml(arguments.params_file, Config()) if arguments.params_file else Config())
     explain = arguments.explain or vars(arguments).get("reasoner.enabled", False)
     config = from_flat({"reasoner.enabled": explain, "model.path": arguments.model or config.model.path}, config)
     read_clip(arguments.clip)  # a wrong name is told before the model is loaded

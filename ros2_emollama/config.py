@@ -1,102 +1,18 @@
-"""One tree of frozen dataclasses: the only place where a parameter's default, help text, unit, range and mark stand.
+"""The parameters of our nodes, a tree of frozen dataclasses each: the only place where a default, help text, unit, range and mark stand.
 
-ROS parameters, YAML files and `--help` are all made from it, under dotted names ("reasoner.max_tokens").
-A value that breaks its rule dies at birth with a `ConfigError` naming the parameter, the rule and the value.
-Knows nothing about ROS; imports PyYAML only where a file is read.
+How a tree becomes ROS parameters, YAML and `--help`: options.py.
 """
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
-import difflib
-import math
-from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-Value = bool | int | float | str
-
-ROS_OWN_PARAMETERS = ("use_sim_time", "start_type_description_service", "qos_overrides")
-"""Parameters every ROS node has; a params file may hold them beside ours."""
-
-
-class ConfigError(ValueError):
-    """A parameter that does not exist or a value that breaks its rule; the message names both and the cure."""
+from .options import Section, Tree, option
 
 
 @dataclass(frozen=True)
-class ConfigField:
-    """One parameter, as ROS descriptors, YAML comments and `--help` need it.
-
-    live  it may change while the node runs; otherwise it is read-only after start
-    """
-
-    name: str
-    type: type
-    default: Value
-    help: str
-    unit: str = ""
-    minimum: float | None = None
-    maximum: float | None = None
-    choices: tuple[str, ...] = ()
-    live: bool = False
-
-    @property
-    def rule(self) -> str:
-        """What a value must be, in words; empty where any value of the type is good."""
-        if self.choices:
-            return f"one of {', '.join(self.choices)}"
-        if self.minimum is not None and self.maximum is not None:
-            return f"in [{self.minimum:g}, {self.maximum:g}]"
-        return ""
-
-    @property
-    def description(self) -> str:
-        """Help, unit and rule in one line."""
-        notes = ", ".join(note for note in (self.unit, self.rule) if note)
-        return f"{self.help} ({notes})" if notes else self.help
-
-    def check(self, value: object) -> None:
-        """ConfigError unless `value` is of exactly this type (bool is not int) and follows the rule."""
-        if type(value) is not self.type:
-            cure = f"; write {float(value)}" if self.type is float and type(value) is int else ""
-            raise ConfigError(f"{self.name} must be of type {self.type.__name__}, got {value!r}{cure}")
-        if self.choices and value not in self.choices:
-            raise ConfigError(f"{self.name} must be {self.rule}, got {value!r}{suggestion(str(value), self.choices)}")
-        bounded = isinstance(value, (int, float)) and self.minimum is not None and self.maximum is not None
-        if bounded and not self.minimum <= value <= self.maximum:  # type: ignore[operator]  # also refuses NaN
-            raise ConfigError(f"{self.name} must be {self.rule}, got {value!r}")
-        if isinstance(value, str) and not value:
-            raise ConfigError(f"{self.name} must not be empty")
-
-
-def option(default: Value, help: str, **facts: Any) -> Any:
-    """A dataclass field with what `ConfigField` holds beside name and type."""
-    return dataclasses.field(default=default, metadata={"help": help, **facts})
-
-
-class _Checked:
-    """Checks every parameter of a section when it is made."""
-
-    section: ClassVar[str] = ""
-
-    def __post_init__(self) -> None:
-        for entry in self.own_fields():
-            entry.check(getattr(self, entry.name.rpartition(".")[2]))
-
-    @classmethod
-    def own_fields(cls) -> Iterator[ConfigField]:
-        """The parameters of this section, without those of sections inside it."""
-        for entry in dataclasses.fields(cls):  # type: ignore[arg-type]
-            if entry.metadata:
-                default: Any = entry.default
-                yield ConfigField(f"{cls.section}.{entry.name}".lstrip("."), type(default), default, **entry.metadata)
-
-
-@dataclass(frozen=True)
-class ModelConfig(_Checked):
+class ModelConfig(Section):
     """What runs, and on what."""
 
     section: ClassVar[str] = "model"
@@ -106,7 +22,7 @@ class ModelConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class WindowConfig(_Checked):
+class WindowConfig(Section):
     """How the streams are cut; length and frame count belong to the model."""
 
     section: ClassVar[str] = "window"
@@ -116,7 +32,7 @@ class WindowConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class ImageConfig(_Checked):
+class ImageConfig(Section):
     """The camera's topic."""
 
     section: ClassVar[str] = "image"
@@ -126,7 +42,7 @@ class ImageConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class AudioConfig(_Checked):
+class AudioConfig(Section):
     """The microphone's topic."""
 
     section: ClassVar[str] = "audio"
@@ -142,7 +58,7 @@ class AudioConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class LabelsConfig(_Checked):
+class LabelsConfig(Section):
     """When a new label is believed (states always carry the raw probabilities beside it)."""
 
     section: ClassVar[str] = "labels"
@@ -154,7 +70,7 @@ class LabelsConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class ReasonerConfig(_Checked):
+class ReasonerConfig(Section):
     """Explanations."""
 
     section: ClassVar[str] = "reasoner"
@@ -168,7 +84,7 @@ class ReasonerConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class PerceptionConfig(_Checked):
+class PerceptionConfig(Section):
     """Consent."""
 
     section: ClassVar[str] = "perception"
@@ -178,7 +94,7 @@ class PerceptionConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class HriConfig(_Checked):
+class HriConfig(Section):
     """ROS4HRI (REP-155), where hri_msgs is installed."""
 
     section: ClassVar[str] = "hri"
@@ -187,7 +103,7 @@ class HriConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class DiagnosticsConfig(_Checked):
+class DiagnosticsConfig(Section):
     """/diagnostics."""
 
     section: ClassVar[str] = "diagnostics"
@@ -195,9 +111,10 @@ class DiagnosticsConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class Config(_Checked):
-    """Everything; `Config()` holds the defaults."""
+class Config(Tree):
+    """Everything of the node `perception`; `Config()` holds the defaults."""
 
+    node: ClassVar[str] = "perception"
     model: ModelConfig = ModelConfig()
     window: WindowConfig = WindowConfig()
     image: ImageConfig = ImageConfig()
@@ -210,127 +127,36 @@ class Config(_Checked):
     autostart: bool = option(True, "configure and activate at start, without a lifecycle manager")
 
 
-def fields() -> list[ConfigField]:
-    """Every parameter, in the order of the tree."""
-    sections = [entry.default for entry in dataclasses.fields(Config) if isinstance(entry.default, _Checked)]
-    return [entry for section in sections for entry in section.own_fields()] + list(Config.own_fields())
+@dataclass(frozen=True)
+class SourceConfig(Tree):
+    """What every node that opens a device has."""
+
+    device: str = option("", "the device", empty=True, number=True)
+    frame_id: str = option("source", "frame_id of the messages")
+    reopen_seconds: float = option(2.0, "time between two attempts to open a device that failed", unit="s", minimum=0.1, maximum=60.0)
 
 
-def flatten(config: Config) -> dict[str, Value]:
-    """Dotted name -> value, in the order of the tree."""
-    flat: dict[str, Value] = {}
-    for entry in fields():
-        section, _, name = entry.name.rpartition(".")
-        flat[entry.name] = getattr(getattr(config, section) if section else config, name)
-    return flat
+@dataclass(frozen=True)
+class MicrophoneConfig(SourceConfig):
+    """Everything of the node `microphone`."""
+
+    node: ClassVar[str] = "microphone"
+    device: str = option("", "input device: its index or a part of its name; empty: the system's default", empty=True, number=True)
+    frame_id: str = option("microphone", "frame_id of the messages")
+    sample_rate_hz: int = option(16000, "samples a second", unit="Hz", minimum=4000, maximum=384000)
+    channels: int = option(1, "channels, interleaved", minimum=1, maximum=64)
+    chunk_ms: int = option(20, "length of one message's sound", unit="ms", minimum=5, maximum=500)
 
 
-def from_flat(values: Mapping[str, object], base: Config = Config()) -> Config:
-    """`base` with the named values in place. ConfigError for an unknown name ("did you mean") or a value that breaks its rule."""
-    known = {entry.name for entry in fields()}
-    for name in values:
-        if name not in known:
-            raise ConfigError(f"unknown parameter {name!r}{suggestion(name, known) or '; see: emollama analyze --help'}")
-    sections: dict[str, dict[str, Any]] = {"": {}}
-    for name, value in values.items():
-        section, _, leaf = name.rpartition(".")
-        sections.setdefault(section, {})[leaf] = value
-    changed = sections.pop("")
-    changed.update({section: dataclasses.replace(getattr(base, section), **leaves) for section, leaves in sections.items()})
-    return dataclasses.replace(base, **changed)
+@dataclass(frozen=True)
+class CameraConfig(SourceConfig):
+    """Everything of the node `camera`."""
 
-
-def suggestion(name: str, known: Collection[str]) -> str:
-    """Ending of an error, "; did you mean …?", when something known or its last part is spelt almost like `name`; else empty."""
-    leaves = {entry.rpartition(".")[2]: entry for entry in sorted(known, reverse=True)}
-    close = difflib.get_close_matches(name, sorted(known), n=1) or [
-        leaves[leaf] for leaf in difflib.get_close_matches(name.rpartition(".")[2], sorted(leaves), n=1)
-    ]
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def load_yaml(path: Path | str, node: str = "perception") -> Config:
-    """A ROS params file: sections `/**` and the node's own, nested or dotted names below `ros__parameters`. Other nodes' sections are
-    left alone. ConfigError naming the file."""
-    import yaml
-
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read parameters from {path}: {error}; see config/perception.yaml for the form") from error
-    if not isinstance(content, Mapping):
-        raise ConfigError(f"{path} holds no sections; see config/perception.yaml for the form")
-    flat: dict[str, object] = {}
-    wanted = [key for key in content if key == "/**"] + [key for key in content if key != "/**" and str(key).rpartition("/")[2] == node]
-    for key in wanted:
-        body = content[key]
-        if not isinstance(body, Mapping) or not isinstance(body.get("ros__parameters"), Mapping):
-            raise ConfigError(f"{path}: section {key!r} has no ros__parameters; see config/perception.yaml for the form")
-        flat.update(_dotted(body["ros__parameters"], ""))
-    if not wanted:
-        raise ConfigError(f"{path} has no section for {node!r} (it has: {', '.join(map(str, content))}); name it {node} or /**")
-    try:
-        return from_flat({name: value for name, value in flat.items() if name.split(".")[0] not in ROS_OWN_PARAMETERS})
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
-
-
-def _dotted(tree: Mapping[str, object], prefix: str) -> Iterator[tuple[str, object]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _dotted(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def to_yaml(config: Config = Config(), node: str = "perception") -> str:
-    """A ROS params file that holds every parameter, its help as a comment. `load_yaml` reads it back."""
-    lines = [
-        f"# Parameters of the {node} node, with their defaults. Made from ros2_emollama/config.py.",
-        f"/**/{node}:",
-        "  ros__parameters:",
-    ]
-    flat, current = flatten(config), ""
-    for entry in fields():
-        section, _, name = entry.name.rpartition(".")
-        if section and section != current:
-            lines.append(f"    {section}:")
-            current = section
-        indent = "      " if section else "    "
-        lines.append(f"{indent}# {entry.description}{'; may change while running' if entry.live else ''}")
-        lines.append(f"{indent}{name}: {_yaml_scalar(flat[entry.name])}")
-    return "\n".join(lines) + "\n"
-
-
-def _yaml_scalar(value: Value) -> str:
-    import yaml
-
-    return str(yaml.safe_dump(value, default_flow_style=True, width=math.inf)).splitlines()[0]
-
-
-def add_arguments(parser: argparse._ActionsContainer, prefixes: Collection[str] = ()) -> None:
-    """One `--section.name` for every parameter whose section is in `prefixes` (all when empty); `from_arguments` reads them."""
-    for entry in fields():
-        if prefixes and entry.name.partition(".")[0] not in prefixes:
-            continue
-        parser.add_argument(
-            f"--{entry.name}",
-            dest=entry.name,
-            type=_parse_bool if entry.type is bool else entry.type,
-            default=argparse.SUPPRESS,
-            choices=entry.choices or None,
-            metavar=None if entry.choices else entry.type.__name__.upper(),
-            help=f"{entry.description}, default {entry.default}".replace("%", "%%"),
-        )
-
-
-def _parse_bool(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"must be true or false, got {text!r}")
-    return text.lower() == "true"
-
-
-def from_arguments(arguments: argparse.Namespace, base: Config = Config()) -> Config:
-    """The parameters given on the command line, over `base`."""
-    known = {entry.name for entry in fields()}
-    return from_flat({name: value for name, value in vars(arguments).items() if name in known}, base)
+    node: ClassVar[str] = "camera"
+    device: str = option("0", "index or path of a camera, a video file, or a URL (rtsp://...)", number=True)
+    frame_id: str = option("camera", "frame_id of the messages")
+    width: int = option(0, "width asked for; 0 = the device's own choice", unit="pixels", minimum=0, maximum=16384)
+    height: int = option(0, "height asked for; 0 = the device's own choice", unit="pixels", minimum=0, maximum=16384)
+    frames_per_second: float = option(0.0, "rate asked for; 0.0 = the device's own choice", unit="1/s", minimum=0.0, maximum=1000.0)
+    pixel_format: str = option("", "four-character code asked for, MJPG for instance; empty: the device's own choice", empty=True)
+    loop: bool = option(False, "a file begins again at its end")

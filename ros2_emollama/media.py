@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import heapq
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -60,21 +61,30 @@ class Clip:
     start_seconds: Fraction = Fraction(0)
 
     def __iter__(self) -> Iterator[Frame | AudioChunk]:
-        for item in self.items():
+        return self.play()
+
+    def play(self, start_ns: int = 0) -> Iterator[Frame | AudioChunk]:
+        """Every frame and chunk stamped at or after `start_ns`: the very ones that playing through to there would have given."""
+        for item in self.items(start_ns=start_ns):
             if not isinstance(item, SkippedFrame):
                 yield item
 
-    def items(self, wants_frame: Callable[[int], bool] = lambda stamp_ns: True) -> Iterator[Frame | AudioChunk | SkippedFrame]:
-        """Everything in the order of stamps. `wants_frame(stamp_ns)` is asked when a frame's turn has come: those it does not want are
-        never converted. MediaError when not one packet could be decoded."""
+    def items(
+        self, wants_frame: Callable[[int], bool] = lambda stamp_ns: True, start_ns: int = 0
+    ) -> Iterator[Frame | AudioChunk | SkippedFrame]:
+        """Everything from `start_ns` on in the order of stamps. `wants_frame(stamp_ns)` is asked when a frame's turn has come: those it
+        does not want are never converted. MediaError when not one packet could be decoded."""
         self.damaged_packets = 0
         delivered = False
         # Each stream is read through a container of its own: no matter how badly a file is interleaved, nothing piles up.
-        streams = [self._pictures()] if self.has_video else []
+        streams = [self._pictures(start_ns)] if self.has_video else []
+        # Sound is decoded from the beginning, 200 times faster than it is heard: entered in its middle it would not be the same samples.
         streams += [self._chunks()] if self.has_audio else []
         to_rgb = _RgbConverter(self.fit)
         for stamp_ns, item in heapq.merge(*streams, key=lambda pair: pair[0]):
             delivered = True
+            if stamp_ns < start_ns:
+                continue
             if isinstance(item, AudioChunk):
                 yield item
             elif wants_frame(stamp_ns):
@@ -86,9 +96,16 @@ class Clip:
                 f"{self.path} holds nothing that can be decoded ({self.damaged_packets} damaged packets); copy or record it again"
             )
 
-    def _pictures(self) -> Iterator[tuple[int, Any]]:
+    def _pictures(self, start_ns: int) -> Iterator[tuple[int, Any]]:
+        frames = self._decode("video", self.start_seconds + Fraction(start_ns, NANOSECONDS)) if start_ns else iter(())
+        first = next(frames, None)
+        if first is not None and first.pts is not None and _ns(first.pts * first.time_base - self.start_seconds) <= start_ns:
+            return self._stamped(itertools.chain([first], frames))
+        return self._stamped(self._decode("video"))  # from the start, or a file that cannot be entered there
+
+    def _stamped(self, frames: Iterator[Any]) -> Iterator[tuple[int, Any]]:
         step, expected = Fraction(1) / Fraction(self.fps or 25.0).limit_denominator(1001), self.start_seconds
-        for frame in self._decode("video"):
+        for frame in frames:
             seconds = frame.pts * frame.time_base if frame.pts is not None else expected
             expected = seconds + step
             yield _ns(seconds - self.start_seconds), frame
@@ -103,11 +120,17 @@ class Clip:
             yield from run.take(frame)
         yield from run.finish() if run else ()
 
-    def _decode(self, kind: str) -> Iterator[Any]:
+    def _decode(self, kind: str, from_seconds: Fraction | None = None) -> Iterator[Any]:
+        """Decoded frames, of the whole stream or from the last key frame before `from_seconds` on."""
         import av
 
         with _open(self.path) as container:
             stream = _pick(container, kind)
+            if from_seconds is not None:
+                try:
+                    container.seek(int(from_seconds / stream.time_base), stream=stream)
+                except av.error.FFmpegError:  # this container cannot
+                    return
             packets = container.demux(stream)
             while True:
                 try:

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from ..types import NANOSECONDS, AudioChunk, EmotionState, Explanation, UInt8
+from ..types import NANOSECONDS, AudioChunk, EmotionState, Explanation
 from . import pcm
 from .bad_message import BadMessage
 
@@ -129,12 +130,12 @@ def explanation_from_message(message: Any) -> Explanation:
     )
 
 
-def picture_to_message(message: Any, pixels: UInt8, stamp: int, frame_id: str) -> Any:
-    """(H, W, 3) uint8 RGB -> sensor_msgs/Image rgb8."""
+def picture_to_message(message: Any, pixels: npt.NDArray[Any], stamp: int, frame_id: str, encoding: str = "rgb8") -> Any:
+    """(H, W, 3) uint8 RGB -> sensor_msgs/Image rgb8; or (H, W, ...) of another encoding, as its name says."""
     message.header.frame_id = frame_id
     set_stamp(message.header.stamp, stamp)
     message.height, message.width = int(pixels.shape[0]), int(pixels.shape[1])
-    message.encoding, message.step, message.is_bigendian = "rgb8", int(pixels.shape[1]) * 3, 0
+    message.encoding, message.step, message.is_bigendian = encoding, pixels.nbytes // int(pixels.shape[0]), 0
     data = array.array("B")
     data.frombytes(np.ascontiguousarray(pixels).data.cast("B"))  # 0.04 ms; assigning the array itself takes 54 ms
     message.data = data

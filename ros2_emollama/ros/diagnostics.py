@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,13 @@ class Health:
     deadline_seconds: float = float("inf")
 
 
+def status(name: str, level: bytes, text: str, values: Sequence[tuple[str, str]]) -> DiagnosticStatus:
+    """One part of a node, as /diagnostics carries it."""
+    made = DiagnosticStatus(level=level, name=name, message=text, hardware_id="")
+    made.values = [KeyValue(key=key, value=value) for key, value in values]
+    return made
+
+
 class Reporter:
     """Turns looks into messages; remembers the last one for the rates."""
 
@@ -96,9 +103,7 @@ class Reporter:
         return message
 
     def _status(self, part: str, level: bytes, text: str, values: list[tuple[str, str]]) -> DiagnosticStatus:
-        status = DiagnosticStatus(level=level, name=f"{self._name}: {part}", message=text, hardware_id="")
-        status.values = [KeyValue(key=key, value=value) for key, value in values]
-        return status
+        return status(f"{self._name}: {part}", level, text, values)
 
 
 def _judge(health: Health, rates: Mapping[str, float], fresh_drops: int) -> tuple[bytes, str]:

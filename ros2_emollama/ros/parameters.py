@@ -1,4 +1,4 @@
-"""The configuration tree as ROS parameters: declared with help, range and mark, read back as a `Config`.
+"""A node's configuration tree as ROS parameters: declared with help, range and mark, read back as a tree.
 
 Everything a parameter is stands in config.py; this file only translates.
 """
@@ -12,7 +12,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from ..config import ROS_OWN_PARAMETERS, Config, ConfigError, ConfigField, fields, flatten, from_flat
+from ..options import ROS_OWN_PARAMETERS, ConfigError, ConfigField, T, fields, flatten, from_flat
 
 TYPES = {
     bool: Parameter.Type.BOOL,
@@ -39,26 +39,26 @@ def descriptor(entry: ConfigField) -> ParameterDescriptor:
     return described
 
 
-def declare(node: Node) -> Config:
-    """Take what the command line and the params file gave, check it, and declare every parameter.
+def declare(node: Node, defaults: T) -> T:
+    """`defaults` with what the command line and the params file gave; checked, and every parameter declared.
 
     The node must have been made with automatically_declare_parameters_from_overrides: only so are unknown names seen at all.
     ConfigError for an unknown name ("did you mean") or a bad value.
     """
     given = {name: parameter.value for name, parameter in node.get_parameters_by_prefix("").items()}
     ours = {name: value for name, value in given.items() if name.split(".")[0] not in ROS_OWN_PARAMETERS}
-    config = from_flat(ours)
+    config = from_flat(ours, defaults)
     for name in ours:
         node.undeclare_parameter(name)
     values = flatten(config)
-    for entry in fields():
+    for entry in fields(type(config)):
         node.declare_parameter(entry.name, values[entry.name], descriptor(entry), ignore_override=True)
     return config
 
 
-def follow(node: Node, current: Callable[[], Config], apply: Callable[[Config], None]) -> None:
+def follow(node: Node, current: Callable[[], T], apply: Callable[[T], None]) -> None:
     """Call `apply` with the new tree whenever a live parameter is set; a value that breaks its rule is refused with the reason."""
-    known = {entry.name for entry in fields()}
+    known = {entry.name for entry in fields(type(current()))}
 
     def on_set(parameters: Sequence[Any]) -> SetParametersResult:
         changed = {parameter.name: parameter.value for parameter in parameters if parameter.name in known}

@@ -51,7 +51,7 @@ class PerceptionNode(LifecycleNode):
 
     def __init__(self, **node_options: Any) -> None:
         super().__init__("perception", automatically_declare_parameters_from_overrides=True, **node_options)
-        self.config = parameters.declare(self)
+        self.config = parameters.declare(self, Config())
         parameters.follow(self, lambda: self.config, self._reconfigure)
         self._pipeline: Pipeline | None = None
         self._worker: Worker | None = None

@@ -10,11 +10,23 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
-from ..config import ConfigError
+from ..options import ConfigError, Tree, fields
+
+NAME_WIDTH = 28
 
 
 class Refused(Exception):
     """The node cannot start; the text says why and what to do."""
+
+
+def asked_for_help(argv: Sequence[str] | None, contract: str | None, tree: type[Tree]) -> bool:
+    """Answer -h and --help: what the node is, and its parameters. True when it was asked."""
+    if not {"-h", "--help"} & set(argv if argv is not None else sys.argv[1:]):
+        return False
+    lines = [contract or "", "Parameters (--ros-args -p NAME:=VALUE, or --ros-args --params-file FILE):"]
+    lines += [f"  {entry.name:<{NAME_WIDTH}}{entry.description}, default {entry.default!r}" for entry in fields(tree)]
+    print("\n".join(lines))
+    return True
 
 
 def run(make_node: Callable[[], Node], argv: Sequence[str] | None, finish: Callable[[Node], int] = lambda node: 0) -> int:

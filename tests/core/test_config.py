@@ -5,24 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from ros2_emollama.config import (
-    Config,
-    ConfigError,
-    ModelConfig,
-    ReasonerConfig,
-    WindowConfig,
-    add_arguments,
-    fields,
-    flatten,
-    from_arguments,
-    from_flat,
-    load_yaml,
-    to_yaml,
-)
+from ros2_emollama.config import CameraConfig, Config, MicrophoneConfig, ModelConfig, ReasonerConfig, WindowConfig
+from ros2_emollama.options import ConfigError, Tree, add_arguments, fields, flatten, from_arguments, from_flat, load_yaml, to_yaml
 
 
-def test_every_default_follows_its_own_rule_and_has_help() -> None:
-    for field in fields():
+@pytest.mark.parametrize("tree", [Config, CameraConfig, MicrophoneConfig])
+def test_every_default_follows_its_own_rule_and_has_help(tree: type[Tree]) -> None:
+    for field in fields(tree):
         field.check(field.default)
         assert field.help and type(field.default) is field.type
 
@@ -30,7 +19,7 @@ def test_every_default_follows_its_own_rule_and_has_help() -> None:
 def test_flat_names_lead_back_to_the_same_tree() -> None:
     config = Config(model=ModelConfig(threads=3), reasoner=ReasonerConfig(period_seconds=0.0), autostart=False)
     assert flatten(config)["model.threads"] == 3
-    assert from_flat(flatten(config)) == config != Config()
+    assert from_flat(flatten(config), Config()) == config != Config()
 
 
 @pytest.mark.parametrize(
@@ -49,7 +38,7 @@ def test_flat_names_lead_back_to_the_same_tree() -> None:
 )
 def test_bad_values_die_at_birth(values: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        from_flat(values)
+        from_flat(values, Config())
 
 
 def test_a_section_made_directly_names_itself_in_the_error() -> None:
@@ -63,15 +52,15 @@ def test_a_section_made_directly_names_itself_in_the_error() -> None:
 )
 def test_unknown_names_get_did_you_mean(name: str, meant: str) -> None:
     with pytest.raises(ConfigError, match=f"unknown parameter '{name}'; did you mean '{meant}'"):
-        from_flat({name: 1})
+        from_flat({name: 1}, Config())
 
 
 def test_yaml_made_from_the_tree_reads_back(tmp_path: Path) -> None:
     config = Config(model=ModelConfig(path="~/my models/v2: big"), window=WindowConfig(patience_seconds=1.0))
     path = tmp_path / "p.yaml"
     path.write_text(to_yaml(config))
-    assert load_yaml(path) == config
-    assert all(f"# {field.help}" in path.read_text() for field in fields())
+    assert load_yaml(path, Config()) == config
+    assert all(f"# {field.help}" in path.read_text() for field in fields(Config))
 
 
 def test_yaml_of_a_node_overrides_the_wildcard_and_leaves_other_nodes_alone(tmp_path: Path) -> None:
@@ -81,7 +70,7 @@ def test_yaml_of_a_node_overrides_the_wildcard_and_leaves_other_nodes_alone(tmp_
         "/**: {ros__parameters: {use_sim_time: true, model.threads: 4, window: {hop_ticks: 2}}}\n"
         "player: {ros__parameters: {clip: a.mp4}}\n"
     )
-    assert load_yaml(path) == Config(model=ModelConfig(threads=2), window=WindowConfig(hop_ticks=2))
+    assert load_yaml(path, Config()) == Config(model=ModelConfig(threads=2), window=WindowConfig(hop_ticks=2))
 
 
 @pytest.mark.parametrize(
@@ -98,18 +87,31 @@ def test_a_bad_params_file_is_refused_by_name(tmp_path: Path, text: str, message
     path = tmp_path / "p.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=message):
-        load_yaml(path)
+        load_yaml(path, Config())
 
 
 def test_the_command_line_takes_the_same_names() -> None:
     parser = argparse.ArgumentParser()
-    add_arguments(parser, ("model", "reasoner"))
+    add_arguments(parser, Config, ("model", "reasoner"))
     given = parser.parse_args(["--model.threads", "2", "--reasoner.period_seconds", "3", "--reasoner.enabled", "false"])
-    assert from_arguments(given) == Config(model=ModelConfig(threads=2), reasoner=ReasonerConfig(period_seconds=3.0, enabled=False))
+    expected = Config(model=ModelConfig(threads=2), reasoner=ReasonerConfig(period_seconds=3.0, enabled=False))
+    assert from_arguments(given, Config()) == expected
     assert "--window.hop_ticks" not in parser.format_help()
     assert "tokens, in [1, 1024]" in " ".join(parser.format_help().split())
 
 
-def test_the_shipped_params_file_is_made_from_the_tree() -> None:
-    """To write it anew: python -c "from ros2_emollama.config import to_yaml; print(to_yaml(), end='')" > config/perception.yaml"""
-    assert (Path(__file__).parents[2] / "config" / "perception.yaml").read_text(encoding="utf-8") == to_yaml()
+@pytest.mark.parametrize("tree", [Config, CameraConfig, MicrophoneConfig])
+def test_the_shipped_params_files_are_made_from_the_trees(tree: type[Tree]) -> None:
+    """To write one anew: python -c "from ros2_emollama import config, options; print(options.to_yaml(config.Config()), end='')" \
+    > config/perception.yaml"""
+    path = Path(__file__).parents[2] / "config" / f"{tree.node}.yaml"
+    assert path.read_text(encoding="utf-8") == to_yaml(tree()) and load_yaml(path, tree()) == tree()
+
+
+def test_a_device_may_be_empty_and_its_index_a_number() -> None:
+    assert from_flat({"device": 2}, MicrophoneConfig()) == from_flat({"device": "2"}, MicrophoneConfig())
+    assert from_flat({"device": ""}, MicrophoneConfig()).device == ""
+    with pytest.raises(ConfigError, match="device must be of type str, got True"):
+        from_flat({"device": True}, MicrophoneConfig())
+    with pytest.raises(ConfigError, match="frame_id must not be empty"):
+        from_flat({"frame_id": ""}, MicrophoneConfig())

@@ -61,6 +61,34 @@ def test_a_clip_may_be_read_again(tmp_path: Path) -> None:
     assert [item.stamp_ns for item in clip] == [item.stamp_ns for item in clip] != []
 
 
+@pytest.mark.parametrize(
+    ("suffix", "start_ns"), [("mp4", 1_230_000_000), ("mkv", 700_000_000), ("avi", 1_990_000_000), ("mp4", 9_000_000_000)]
+)
+def test_play_from_a_place_gives_what_playing_through_to_it_gives(tmp_path: Path, suffix: str, start_ns: int) -> None:
+    clip = read_clip(write_clip(tmp_path / f"clip.{suffix}"))
+    expected = [item for item in clip if item.stamp_ns >= start_ns]
+    given = list(clip.play(start_ns))
+    assert [item.stamp_ns for item in given] == [item.stamp_ns for item in expected] and bool(given) == (start_ns < 2_000_000_000)
+    for one, other in zip(given, expected, strict=True):
+        field = "pixels" if isinstance(one, Frame) else "samples"
+        assert np.array_equal(getattr(one, field), getattr(other, field))
+
+
+def test_a_clip_that_cannot_be_entered_is_played_through_to_the_place(tmp_path: Path) -> None:
+    """A bare stream of pictures has no stamps and no index."""
+    path = tmp_path / "bare.m2v"
+    with av.open(str(path), "w", format="mpeg2video") as container:
+        stream = container.add_stream("mpeg2video", rate=25, width=64, height=48, pix_fmt="yuv420p")
+        for number in range(50):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), 4 * number, np.uint8), format="rgb24")))
+        container.mux(stream.encode(None))
+    clip = read_clip(path)
+    expected = [item for item in clip if isinstance(item, Frame) and item.stamp_ns >= 1_000_000_000]
+    given = [item for item in clip.play(1_000_000_000) if isinstance(item, Frame)]
+    assert len(given) > 20 and [item.stamp_ns for item in given] == [item.stamp_ns for item in expected]
+    assert all(np.array_equal(one.pixels, other.pixels) for one, other in zip(given, expected, strict=True))
+
+
 def test_a_still_picture_is_one_frame(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "face.png"), "w", format="image2") as container:
         stream = container.add_stream("png", rate=1, width=20, height=10, pix_fmt="rgb24")

@@ -17,9 +17,9 @@ from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
-from ros2_emollama.config import ConfigError
 from ros2_emollama.model.folder import Manifest, write_manifest
 from ros2_emollama.model.presets import TINY
+from ros2_emollama.options import ConfigError
 from ros2_emollama.ros import conversions, perception_node
 from ros2_emollama.ros.perception_node import PerceptionNode
 from tests.ros.graph import PICTURE, Driver, Graph, ScriptedPipeline, perception, wait_until

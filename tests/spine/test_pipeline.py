@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ros2_emollama.config import Config, ConfigError, ModelConfig, ReasonerConfig
+from ros2_emollama.config import Config, ModelConfig, ReasonerConfig
 from ros2_emollama.model.folder import ModelFolderError
+from ros2_emollama.options import ConfigError
 from ros2_emollama.pipeline import Pipeline
 from ros2_emollama.types import Frame, GridFrame, Window, seconds_to_ns
 
