@@ -38,7 +38,7 @@ from .explain_server import ExplainServer
 from .inputs import Inputs
 from .outputs import DEPTH, Outputs
 from .pictures import compressed_to_rgb, image_to_rgb
-from .running import run
+from .running import asked_for_help, run
 from .watch import STALLED, StreamWatch
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -335,8 +335,7 @@ def _started() -> PerceptionNode:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`ros2 run emollama perception`; parameters: config/perception.yaml."""
-    if argv and {"-h", "--help"} & set(argv):
-        print(__doc__, "\nParameters: --ros-args -p NAME:=VALUE, or --ros-args --params-file FILE; all of them: config/perception.yaml")
+    if asked_for_help(argv, __doc__, Config):
         return 0
     return run(_started, argv)
 

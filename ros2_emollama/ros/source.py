@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -48,7 +49,7 @@ def offered(depth: int) -> QoSProfile:
     return QoSProfile(depth=depth, reliability=ReliabilityPolicy.RELIABLE)  # reliable offers match every subscriber
 
 
-class SourceNode(Node, Generic[C]):
+class SourceNode(Node, ABC, Generic[C]):
     """See the module's contract. ConfigError for an unknown parameter or a bad value.
 
     reason   why nothing comes at present, with the cure; empty while all is well
@@ -68,13 +69,13 @@ class SourceNode(Node, Generic[C]):
         self.create_timer(REPORT_SECONDS, self._report, clock=steady)
         self._thread = threading.Thread(target=self._run, daemon=True)
 
+    @abstractmethod
     def serve(self) -> None:
         """Open the device and publish until `stopped()`, or until there is nothing more to come. SourceError when it fails."""
-        raise NotImplementedError
 
+    @abstractmethod
     def look(self, seconds: float) -> Health:
         """How it is; `seconds` since the last look."""
-        raise NotImplementedError
 
     def start(self) -> None:
         self._thread.start()
