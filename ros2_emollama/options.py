@@ -204,6 +204,15 @@ def to_yaml(config: Tree) -> str:
     return "\n".join(lines) + "\n"
 
 
+def to_markdown(config: Tree) -> str:
+    """A table of every parameter, for a README."""
+    lines = ["| parameter | default | what it is |", "|---|---|---|"]
+    for name, entry in zip(flatten(config), fields(type(config)), strict=True):
+        live = "; may change while running" if entry.live else ""
+        lines.append(f"| `{name}` | `{_yaml_scalar(flatten(config)[name])}` | {entry.description}{live} |".replace("<id>", "\\<id>"))
+    return "\n".join(lines) + "\n"
+
+
 def _yaml_scalar(value: Value) -> str:
     import yaml
 
