@@ -18,11 +18,13 @@ from emollama.msg import EmotionReasoning, EmotionState
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from ros2_emollama.config import Config
 from ros2_emollama.ros import conversions
+from ros2_emollama.ros.perception_node import PerceptionNode
 from ros2_emollama.types import AudioChunk, Explanation, Percept, Window
 from ros2_emollama.types import EmotionState as State
 from ros2_emollama.windows import WindowSpec
@@ -158,3 +160,22 @@ class Graph:
         for node in self._nodes:
             node.destroy_node()
         rclpy.try_shutdown(context=self.context)
+
+
+def perception(graph: Graph, **parameters: Any) -> PerceptionNode:
+    """A node that was not started; a parameter's dots are written as two underscores."""
+    overrides = [Parameter(name.replace("__", "."), value=value) for name, value in parameters.items()]
+    node: PerceptionNode = PerceptionNode(context=graph.context, parameter_overrides=overrides)
+    return node
+
+
+def said_by(node: Node) -> list[str]:
+    """Everything the node logs from here on, "level: text"."""
+    said: list[str] = []
+
+    def listen(level: str) -> Callable[..., bool]:
+        return lambda text, **_: said.append(f"{level}: {text}") is None
+
+    for level in ("info", "warning", "error"):
+        setattr(node.get_logger(), level, listen(level))
+    return said

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,36 +22,10 @@ from ros2_emollama.model.folder import Manifest, write_manifest
 from ros2_emollama.model.presets import TINY
 from ros2_emollama.ros import conversions, perception_node
 from ros2_emollama.ros.perception_node import PerceptionNode
-from tests.ros.graph import PICTURE, Driver, Graph, ScriptedPipeline, wait_until
+from tests.ros.graph import PICTURE, Driver, Graph, ScriptedPipeline, perception, wait_until
 
 pytestmark = pytest.mark.ros
 HOP_NS = 250_000_000
-
-
-@pytest.fixture
-def graph() -> Iterator[Graph]:
-    made = Graph()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def scripted(monkeypatch: pytest.MonkeyPatch) -> list[ScriptedPipeline]:
-    """Pipelines made in this test."""
-    made: list[ScriptedPipeline] = []
-
-    def load(config: Any) -> ScriptedPipeline:
-        made.append(ScriptedPipeline(config))
-        return made[-1]
-
-    monkeypatch.setattr(perception_node.Pipeline, "load", load)
-    return made
-
-
-def perception(graph: Graph, **parameters: Any) -> PerceptionNode:
-    overrides = [Parameter(name.replace("__", "."), value=value) for name, value in parameters.items()]
-    node: PerceptionNode = PerceptionNode(context=graph.context, parameter_overrides=overrides)
-    return node
 
 
 @pytest.fixture
