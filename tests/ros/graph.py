@@ -131,11 +131,15 @@ class Driver(Node):
 
 
 class Graph:
-    """Nodes that spin on one thread until the test is over."""
+    """Nodes that spin on one thread until the test is over.
 
-    def __init__(self) -> None:
+    Those of one graph are one DDS participant, which has one type a topic; `beside` makes another participant that sees the same topics.
+    """
+
+    def __init__(self, beside: Graph | None = None) -> None:
         self.context = Context()
-        rclpy.init(context=self.context, domain_id=40 + next(_domains) % 50)
+        self.domain: int = beside.domain if beside else 40 + next(_domains) % 50
+        rclpy.init(context=self.context, domain_id=self.domain)
         self._executor = SingleThreadedExecutor(context=self.context)
         self._nodes: list[Node] = []
         self._thread = threading.Thread(target=self._spin, daemon=True)
