@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from ros2_emollama.ros.bad_message import BadMessage
+from ros2_emollama.ros.picture_size import picture_size
 from ros2_emollama.ros.pictures import ENCODINGS, compressed_to_rgb, image_to_rgb
 
 HEIGHT, WIDTH = 12, 16
@@ -151,8 +153,49 @@ def test_compressed_pictures_are_rgb(suffix: str) -> None:
     assert np.abs(rgb[24, 32].astype(int) - (220, 30, 40)).max() <= 6
 
 
-@pytest.mark.parametrize("data", [b"", b"no picture at all"])
-def test_undecodable_pictures_say_why(data: bytes) -> None:
+def coded(suffix: str, *options: int, grey: bool = False) -> bytes:
+    data: bytes = cv2.imencode(suffix, scene()[..., 0] if grey else scene(), list(options))[1].tobytes()
+    return data
+
+
+FORMS = [
+    coded(".jpg"),
+    coded(".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 1),
+    coded(".jpg", grey=True),
+    coded(".png"),
+    coded(".webp", cv2.IMWRITE_WEBP_QUALITY, 50),
+    coded(".webp", cv2.IMWRITE_WEBP_QUALITY, 101),
+]
+
+
+@pytest.mark.parametrize("data", FORMS)
+def test_the_size_of_a_coded_picture_is_known_before_it_is_decoded(data: bytes) -> None:
+    assert picture_size(data) == picture_size(data + bytes(40)) == (WIDTH, HEIGHT)
+    for end in range(24):
+        picture_size(data[:end])  # a cut header is no picture, and no exception
+
+
+@pytest.mark.parametrize(
+    ("data", "cause"),
+    [
+        (b"", "image_undecodable"),
+        (b"no picture at all", "image_undecodable"),
+        (FORMS[0][:40], "image_undecodable"),
+        (coded(".bmp"), "image_undecodable"),
+        (FORMS[0].replace(bytes([0, HEIGHT, 0, WIDTH]), b"\xff\xff\xff\xff"), "image_size"),
+        (FORMS[3][:16] + b"\0\0\x7f\xff\0\0\x7f\xff" + FORMS[3][24:], "image_size"),
+        (FORMS[3][:33] + b"\x7f\xff\xff\xffzTXt" + FORMS[3][33:], "image_undecodable"),  # a chunk that claims two gigabytes
+    ],
+)
+def test_coded_pictures_that_cannot_be_read_or_held_say_why(data: bytes, cause: str) -> None:
     with pytest.raises(BadMessage) as caught:
         compressed_to_rgb(SimpleNamespace(format="jpeg", data=data))
-    assert caught.value.cause == "image_undecodable"
+    assert caught.value.cause == cause
+
+
+def test_a_step_without_its_bytes_takes_no_memory() -> None:
+    tracemalloc.start()
+    row = SimpleNamespace(height=1, width=4, encoding="mono8", step=2**32 - 1, is_bigendian=0, data=bytes([1, 2, 3, 4]))
+    assert image_to_rgb(row)[0, :, 0].tolist() == [1, 2, 3, 4]
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
