@@ -1,6 +1,7 @@
 """Config: one tree behind ROS parameters, YAML and the command line."""
 
 import argparse
+import time
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,33 @@ def test_the_command_line_takes_the_same_names() -> None:
 def test_the_shipped_params_file_is_made_from_the_tree() -> None:
     """To write it anew: python -c "from ros2_emollama.config import to_yaml; print(to_yaml(), end='')" > config/perception.yaml"""
     assert (Path(__file__).parents[2] / "config" / "perception.yaml").read_text(encoding="utf-8") == to_yaml()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/**: {ros__parameters: &a {model: *a}}",
+        "perception: {ros__parameters: {autostart: 2001-99-99}}",
+        "perception: {ros__parameters: {autostart: !!int x}}",
+        "perception: {ros__parameters: {autostart: !!timestamp x}}",
+        "perception: {ros__parameters: {model: {}}}",
+        "[" * 500,
+        "perception: {ros__parameters: {model.threads: 0x1" + "0" * 5000 + "}}",
+    ],
+)
+def test_a_file_that_is_no_params_file_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "parameters.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"parameters"):
+        load_yaml(path)
+
+
+def test_aliases_of_aliases_are_refused_at_once(tmp_path: Path) -> None:
+    """Ten lines that stand for forty million parameters."""
+    lines = [f"/**/n{i}: &a{i} {{{', '.join(f'k{j}: *a{i - 1}' for j in range(9))}}}" for i in range(1, 9)]
+    path = tmp_path / "parameters.yaml"
+    path.write_text("\n".join(["/**/n0: &a0 {p: 1}", *lines, "perception: {ros__parameters: *a8}"]))
+    began = time.process_time()
+    with pytest.raises(ConfigError, match="unknown parameter"):
+        load_yaml(path)
+    assert time.process_time() - began < 1.0
