@@ -207,6 +207,8 @@ class _RosDrivers:
         stamp_ns = _stamp_of(message)
         if stamp_ns < WALL_CLOCK_NS <= now_ns:  # audio_capture stamps with GStreamer's clock, which counts from the machine's start
             stamp_ns = 0
+        if not data:
+            raise BadMessage("audio_size", "a message without a byte of sound; check its publisher")
         self._recogniser.feed(data)
         self._waiting.append((data, stamp_ns, now_ns))
         if self._recogniser.mp3 is None and not self._told:
@@ -238,8 +240,6 @@ class _RosDrivers:
         runs, damaged = self._decoder.decode(data)
         for _ in range(damaged):
             self._on_bad(BadMessage("audio_undecodable", "a frame of mp3 cannot be decoded; check its publisher and the network"))
-        if not data:
-            raise BadMessage("audio_size", "a message without a byte of sound; check its publisher")
         chunks = []
         for mono, rate in runs:
             chunks.append(self._continuity.chunk(mono, rate, stamp_ns, now_ns))
