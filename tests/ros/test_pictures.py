@@ -9,6 +9,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ros2_emollama.ros.bad_message import BadMessage
 from ros2_emollama.ros.picture_size import picture_size
@@ -199,3 +201,27 @@ def test_a_step_without_its_bytes_takes_no_memory() -> None:
     assert image_to_rgb(row)[0, :, 0].tolist() == [1, 2, 3, 4]
     assert tracemalloc.get_traced_memory()[1] < 1_000_000
     tracemalloc.stop()
+
+
+FIELD = st.integers(0, 40) | st.sampled_from([2**31, 2**32 - 1, 16384, 16385])
+
+
+@given(FIELD, FIELD, st.sampled_from([*sorted(ENCODINGS), "", "rgb565"]), FIELD, st.integers(0, 255), st.binary(max_size=2000))
+def test_any_image_is_a_picture_or_a_refusal_with_a_cure(height: int, width: int, encoding: str, step: int, big: int, data: bytes) -> None:
+    fields = SimpleNamespace(height=height, width=width, encoding=encoding, step=step, is_bigendian=big, data=data)
+    try:
+        assert image_to_rgb(fields).shape == (height, width, 3)
+    except BadMessage as error:
+        assert "; " in str(error)
+
+
+@given(st.sampled_from(FORMS), st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=6), st.integers(0, 400))
+def test_any_damage_to_a_coded_picture_leaves_a_picture_or_a_refusal(data: bytes, changes: list[tuple[int, int]], cut: int) -> None:
+    damaged = bytearray(data[: len(data) - cut])
+    for at, value in changes:
+        if at < len(damaged):
+            damaged[at] = value
+    try:
+        assert compressed_to_rgb(SimpleNamespace(format="jpeg", data=bytes(damaged))).shape[2] == 3
+    except BadMessage as error:
+        assert error.cause in ("image_undecodable", "image_size") and "; " in str(error)
