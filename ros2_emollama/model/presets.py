@@ -112,7 +112,9 @@ class Preset:
     llama: LlamaPreset
 
     def __post_init__(self) -> None:
-        if min(self.audio.sample_rate_hz, self.audio.hop_samples, self.audio.tokens, self.window_frames) < 1 or self.window_seconds <= 0:
+        audio = self.audio
+        counts = (audio.sample_rate_hz, audio.hop_samples, audio.tokens, self.vision.tokens_per_frame, self.window_frames)
+        if min(counts) < 1 or self.window_seconds <= 0:
             raise ValueError(f"preset {self.name}: window, sample rate, hop and tokens must be positive")
         columns = self.window_seconds * self.audio.sample_rate_hz / self.audio.hop_samples
         if columns != int(columns) or int(columns) % self.audio.tokens:
