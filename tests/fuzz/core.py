@@ -138,9 +138,13 @@ def prompt(made: tuple[str, str, str, str]) -> str:
     return ACCEPTED if transcript == clean else "cleaned"
 
 
-@functools.cache
 def _manifest() -> tuple[Path, Any]:
-    root = folder() / "model"
+    return _model_in(folder())
+
+
+@functools.cache
+def _model_in(parent: Path) -> tuple[Path, Any]:
+    root = parent / "model"
     root.mkdir()
     (root / "fusion.onnx").write_bytes(b"graph")
     (root / "tokenizer.json").write_text("{}")

@@ -13,6 +13,7 @@ import pytest
 from tests.fuzz import engine
 from tests.fuzz.__main__ import all_targets, main, plan
 from tests.fuzz.engine import ACCEPTED, Target, generator, run
+from tests.fuzz.guided import Fed
 from tests.fuzz.mutation import spoiled, spoiled_tree
 
 INPUTS = 20_000
@@ -85,3 +86,11 @@ def test_the_same_seed_makes_the_same_inputs() -> None:
         first, second = generator(3, "x", index), generator(3, "x", index)
         assert spoiled(first, b"abcdef" * 9) == spoiled(second, b"abcdef" * 9)
         assert repr(spoiled_tree(first, tree)) == repr(spoiled_tree(second, tree))
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff" * 400, bytes(range(256)) * 8])
+def test_bytes_lead_every_target_as_a_generator_does(data: bytes) -> None:
+    assert Fed(data).random() == Fed(data).random()
+    with engine.workplace():
+        for target in all_targets():
+            assert target.attempt(target.make(Fed(data))), target.name
