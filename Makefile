@@ -33,7 +33,7 @@ STAMPS := $(V)/.stamps
 BUILD  := build/$(notdir $(V))
 WIRE   := CMakeLists.txt package.xml $(wildcard msg/*.msg action/*.action srv/*.srv launch/*.py config/*)
 
-.PHONY: help setup dev demo test lint bench faults train-nano clean
+.PHONY: help setup dev demo test lint bench faults fuzz train-nano clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -85,6 +85,11 @@ demo: setup $(if $(CLIP),,.demo/clip.mp4)  ## play a clip through the real ROS g
 
 test: dev  ## the tests
 	$(PY) -m pytest
+
+FUZZ ?= 1000000
+
+fuzz: dev  ## hostile inputs for every parser, counted; a table at the end: make fuzz [FUZZ=inputs]
+	$(PY) -m tests.fuzz --inputs $(FUZZ)
 
 lint: dev  ## ruff, mypy (strict), import-linter
 	$(V)/bin/ruff check .

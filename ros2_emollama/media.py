@@ -104,20 +104,28 @@ class Clip:
         return self._stamped(self._decode("video"))  # from the start, or a file that cannot be entered there
 
     def _stamped(self, frames: Iterator[Any]) -> Iterator[tuple[int, Any]]:
-        step, expected = Fraction(1) / Fraction(self.fps or 25.0).limit_denominator(1001), self.start_seconds
+        step = Fraction(1) / (Fraction(self.fps).limit_denominator(1001) or 25)
+        expected = self.start_seconds
         for frame in frames:
             seconds = frame.pts * frame.time_base if frame.pts is not None else expected
             expected = seconds + step
             yield _ns(seconds - self.start_seconds), frame
 
     def _chunks(self) -> Iterator[tuple[int, Any]]:
+        import av
+
         run: _SoundRun | None = None
         for frame in self._decode("audio"):
             seconds = frame.pts * frame.time_base - self.start_seconds if frame.pts is not None else None
             if run is None or run.broken_by(frame.sample_rate, seconds):
                 yield from run.finish() if run else ()
                 run = _SoundRun(seconds or Fraction(0), frame.sample_rate, self.sample_rate_hz)
-            yield from run.take(frame)
+            try:
+                chunks = list(run.take(frame))
+            except av.error.FFmpegError:  # a damaged header may claim channels that no layout has
+                self.damaged_packets += 1
+                continue
+            yield from chunks
         yield from run.finish() if run else ()
 
     def _decode(self, kind: str, from_seconds: Fraction | None = None) -> Iterator[Any]:
@@ -176,7 +184,7 @@ class _SoundRun:
         import av
 
         self._start, self._from_hz, self._to_hz = start_seconds, from_hz, to_hz
-        self._to_float = av.AudioResampler(format="fltp")
+        self._to_float = av.AudioResampler(format="flt")  # one plane: PyAV reads past the eighth of several
         self._resampler = None if from_hz == to_hz else resampler(from_hz, to_hz)
         self._taken = self._given = 0
         self._waiting: Float32 = np.zeros(0, np.float32)
@@ -187,7 +195,7 @@ class _SoundRun:
 
     def take(self, frame: Any) -> Iterator[tuple[int, AudioChunk]]:
         for converted in self._to_float.resample(frame):
-            mono = converted.to_ndarray().mean(axis=0, dtype=np.float32)
+            mono = converted.to_ndarray().reshape(-1, converted.layout.nb_channels).mean(axis=1, dtype=np.float32)
             self._taken += mono.size
             yield from self._give(self._resampler.resample_chunk(mono) if self._resampler else mono, last=False)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import itertools
 import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 Value = bool | int | float | str
+
+NESTING_READ, PARAMETERS_READ = 8, 1000  # aliases in a file of ten lines can stand for more than a machine holds
 
 ROS_OWN_PARAMETERS = ("use_sim_time", "start_type_description_service", "qos_overrides")
 """Parameters every ROS node has; a params file may hold them beside ours."""
@@ -157,7 +160,7 @@ def load_yaml(path: Path | str, base: T) -> T:
     form = f"see config/{base.node}.yaml for the form"
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except Exception as error:  # beside its own, PyYAML lets out what a scalar's constructor raises: any error there is
         raise ConfigError(f"cannot read parameters from {path}: {error}; {form}") from error
     if not isinstance(content, Mapping):
         raise ConfigError(f"{path} holds no sections; {form}")
@@ -168,19 +171,21 @@ def load_yaml(path: Path | str, base: T) -> T:
         body = content[key]
         if not isinstance(body, Mapping) or not isinstance(body.get("ros__parameters"), Mapping):
             raise ConfigError(f"{path}: section {key!r} has no ros__parameters; {form}")
-        flat.update(_dotted(body["ros__parameters"], ""))
+        flat.update(itertools.islice(_dotted(body["ros__parameters"], "", form), PARAMETERS_READ))
     if not wanted:
         raise ConfigError(f"{path} has no section for {base.node!r} (it has: {', '.join(map(str, content))}); name it {base.node} or /**")
     try:
         return from_flat({name: value for name, value in flat.items() if name.split(".")[0] not in ROS_OWN_PARAMETERS}, base)
-    except ConfigError as error:
+    except ValueError as error:  # ConfigError, and numbers that are too long to be printed
         raise ConfigError(f"{path}: {error}") from error
 
 
-def _dotted(tree: Mapping[str, object], prefix: str) -> Iterator[tuple[str, object]]:
+def _dotted(tree: Mapping[str, object], prefix: str, form: str) -> Iterator[tuple[str, object]]:
+    if prefix.count(".") > NESTING_READ:
+        raise ConfigError(f"parameters are nested too deeply at {prefix[:60]}…; {form}")
     for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _dotted(value, f"{prefix}{key}.")
+        if isinstance(value, Mapping) and value:
+            yield from _dotted(value, f"{prefix}{key}.", form)
         else:
             yield f"{prefix}{key}", value
 

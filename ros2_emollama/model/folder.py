@@ -21,6 +21,7 @@ from .presets import Preset, preset_from_dict
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+LONGEST_NAME = 255  # bytes
 
 
 class ModelFolderError(RuntimeError):
@@ -123,14 +124,14 @@ def open_folder(root: Path) -> ModelFolder:
         if content.get("format") != FORMAT:
             raise ModelFolderError(f"{path} is of format {content.get('format')!r}, this version reads {FORMAT}; export the model again")
         manifest = Manifest(
-            name=content["name"],
+            name=str(content["name"]),
             preset=preset_from_dict(content["preset"]),
-            graphs=content["graphs"],
-            language=content["language"],
-            files=content["files"],
-            info=content.get("info", {}),
+            graphs=_texts(content, "graphs"),
+            language=_texts(content, "language"),
+            files=_files(content),
+            info=dict(content.get("info", {})),
         )
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ModelFolderError(f"{path} cannot be read: {error}; restore it or export the model again") from error
     _refuse_escapes(root, manifest)
     return ModelFolder(root, manifest)
@@ -138,16 +139,30 @@ def open_folder(root: Path) -> ModelFolder:
 
 def _refuse_escapes(root: Path, manifest: Manifest) -> None:
     """A manifest may only name files inside its own folder, all of them hashed."""
-    for name in (*manifest.files, *manifest.graphs.values(), *manifest.language.values()):
+    named = (*manifest.graphs.values(), *manifest.language.values())
+    for name in (*manifest.files, *named):
+        if not name or "\0" in name or len(name.encode("utf-8", "replace")) > LONGEST_NAME:
+            raise ModelFolderError(f"{root / MANIFEST} names {name[:40]!r}, which is no file's name; restore it or export the model again")
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise ModelFolderError(f"{root / MANIFEST} names {name!r}, outside its folder; do not use this model")
-    unhashed = [
-        name
-        for name in (*manifest.graphs.values(), *manifest.language.values())
-        if name not in manifest.files and not (root / name).is_dir()
-    ]
+    unhashed = [name for name in named if name not in manifest.files and not (root / name).is_dir()]
     if unhashed:
         raise ModelFolderError(f"{root / MANIFEST} gives no hash for {', '.join(unhashed)}; export the model again")
+
+
+def _texts(content: Mapping[str, Any], key: str) -> dict[str, str]:
+    """A table of texts. ValueError where it holds anything else."""
+    table = content[key]
+    if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
+        raise ValueError(f"{key} must be a table of file names")
+    return table
+
+
+def _files(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    table = content["files"]
+    if not isinstance(table, dict) or not all(isinstance(facts, dict) and isinstance(facts.get("sha256"), str) for facts in table.values()):
+        raise ValueError("files must be a table of file names with their sha256")
+    return table
 
 
 def write_manifest(root: Path, manifest: Manifest) -> None:

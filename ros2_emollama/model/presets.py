@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
+LARGEST = 1e9  # of any number in a preset
 LABELS = ("neutral", "happy", "sad", "angry", "fear", "disgust", "surprise")
 
 
@@ -115,6 +116,10 @@ class Preset:
     llama: LlamaPreset
 
     def __post_init__(self) -> None:
+        audio = self.audio
+        counts = (audio.sample_rate_hz, audio.hop_samples, audio.tokens, self.vision.tokens_per_frame, self.window_frames)
+        if min(counts) < 1 or self.window_seconds <= 0:
+            raise ValueError(f"preset {self.name}: window, sample rate, hop and tokens must be positive")
         columns = self.window_seconds * self.audio.sample_rate_hz / self.audio.hop_samples
         if columns != int(columns) or int(columns) % self.audio.tokens:
             raise ValueError(f"preset {self.name}: a window must give a multiple of {self.audio.tokens} log-mel columns, got {columns}")
@@ -178,7 +183,23 @@ def _build(kind: type[Any], values: dict[str, Any]) -> Any:
         raise ValueError(
             f"{kind.__name__} has no field {', '.join(sorted(unknown))}; the model folder was written by another version of emollama"
         )
-    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    hints = get_type_hints(kind)
+    return kind(**{name: _checked(f"{kind.__name__}.{name}", hints[name], value) for name, value in values.items()})
+
+
+def _checked(name: str, hint: Any, value: Any) -> Any:
+    """A value of the type its field has: numbers positive and finite, lists as tuples. ValueError naming the field."""
+    if get_origin(hint) is tuple:
+        kinds = get_args(hint)
+        if not isinstance(value, (list, tuple)) or not value or (Ellipsis not in kinds and len(kinds) != len(value)):
+            raise ValueError(f"{name} must be a list of {'texts' if kinds[0] is str else f'{len(kinds)} numbers'}, got {value!r:.60}")
+        return tuple(_checked(name, kinds[0], entry) for entry in value)
+    wanted = (int, float) if hint is float else hint
+    if not isinstance(value, wanted) or isinstance(value, bool) != (hint is bool):
+        raise ValueError(f"{name} must be of type {hint.__name__}, got {value!r:.60}")
+    if isinstance(value, (int, float)) and not 0 <= value < LARGEST:
+        raise ValueError(f"{name} must be a number in [0, {LARGEST:g}), got {value!r:.60}")
+    return value
 
 
 def preset_from_dict(values: dict[str, Any]) -> Preset:

@@ -45,7 +45,10 @@ def serialized_stamp_ns(cdr: bytes) -> int:
 def audio_from_message(message: Any) -> AudioChunk:
     """emollama/AudioChunk -> mono float32. BadMessage: audio_format and what `pcm.to_mono` raises."""
     if message.format not in (FORMAT_INT16, FORMAT_FLOAT32):
-        raise BadMessage("audio_format", f"format must be {FORMAT_INT16} (int16) or {FORMAT_FLOAT32} (float32), got {message.format}")
+        raise BadMessage(
+            "audio_format",
+            f"format must be {FORMAT_INT16} (int16) or {FORMAT_FLOAT32} (float32), got {message.format}; check its publisher",
+        )
     kind = "S16LE" if message.format == FORMAT_INT16 else "F32LE"
     mono = pcm.to_mono(message.data, kind, int(message.channels), int(message.sample_rate))
     return AudioChunk(stamp_ns(message.header.stamp), mono, int(message.sample_rate))

@@ -1,7 +1,8 @@
 """The perception node's subscriptions: pictures, sound, words. Opened on activation, closed without a trace.
 
 A topic's type is followed: where its publishers send another one that we can read, the subscription changes over; where they send one that
-we cannot, and where a publisher's QoS does not match, the log says so once, with the cure.
+we cannot, and where a publisher's QoS does not match, the log says so once, with the cure. audio_common's AudioInfo is heard on the topic
+audio_info beside the sound.
 """
 
 from __future__ import annotations
@@ -11,17 +12,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
 from ..config import Config
 from ..types import AudioChunk
-from . import sounds
+from . import conversions, sounds
 from .bad_message import BadMessage
 from .compat import SubscriptionEventCallbacks
 
 TRANSCRIPT_DEPTH = 10
+WORDS_KEPT = 4096  # characters of one message: far more than a prompt takes, and all that is held
 TRANSCRIPTS = ("std_msgs/msg/String", "hri_msgs/msg/LiveSpeech")
 OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY)
 
@@ -100,14 +103,18 @@ class Following:
 
     def _on_incompatible_qos(self, event: Any) -> None:
         policy = QoSPolicyKind(int(event.last_policy_kind)).name.lower()
-        cures = {
-            "reliability": f"set {self.section}.reliability to best_effort",
-            "durability": f"remove qos_overrides.{self.name}.subscription.durability",
-        }
-        cure = cures.get(policy, f"see: ros2 topic info -v {self.name}")
         self.node.get_logger().error(
-            f"a publisher of {self.name} offers another {policy} than we ask for, nothing will arrive from it; {cure}"
+            f"a publisher of {self.name} offers another {policy} than we ask for, nothing will arrive from it; {self._cure(policy)}"
         )
+
+    def _cure(self, policy: str) -> str:
+        """What to set where: our own parameter, unless an override stands above it."""
+        weakest = {"reliability": "best_effort", "durability": "volatile"}.get(policy)
+        if weakest is None:
+            return f"see: ros2 topic info -v {self.name}"
+        own = f"{self.section}.{policy}"
+        asked = self.node.get_parameter(own).value if self.node.has_parameter(own) else weakest
+        return f"set {own if asked != weakest else f'qos_overrides.{self.name}.subscription.{policy}'} to {weakest}"
 
 
 class Inputs:
@@ -133,7 +140,7 @@ class Inputs:
         self._info: Any = None
         image, audio = config.image, config.audio
         compressed = image.transport == "compressed"
-        raw_hint = {"sensor_msgs/msg/CompressedImage": "set image.transport to compressed"}
+        other = ("sensor_msgs/msg/Image", "raw") if compressed else ("sensor_msgs/msg/CompressedImage", "compressed")
         self._topics = [
             Following(
                 node,
@@ -143,9 +150,17 @@ class Inputs:
                 lambda name, kind: on_picture,
                 "image",
                 raw=True,
-                hints={} if compressed else raw_hint,
+                hints={other[0]: f"set image.transport to {other[1]}"},
             ),
-            Following(node, "audio", sounds.CANDIDATES, profile(audio.depth, audio.reliability), self._serve_sound, "audio"),
+            Following(
+                node,
+                "audio",
+                sounds.CANDIDATES,
+                profile(audio.depth, audio.reliability),
+                self._serve_sound,
+                "audio",
+                hints={"foxglove_msgs/msg/CompressedAudio": "opus and AAC are not decoded, let its publisher send RawAudio"},
+            ),
             Following(node, "transcript", TRANSCRIPTS, profile(TRANSCRIPT_DEPTH, "best_effort"), self._serve_words, "transcript"),
         ]
 
@@ -171,21 +186,19 @@ class Inputs:
             topic.follow()
 
     def _serve_sound(self, type_name: str, kind: Any) -> Callable[[Any], None]:
-        reader = sounds.SoundReader(kind, self._config.audio)
+        reader = sounds.SoundReader(kind, self._config.audio, self._on_bad)
 
         def take(message: Any) -> None:
-            try:
-                chunks = reader.read(message, self._node.get_clock().now().nanoseconds)
-            except BadMessage as error:
-                self._on_bad(error)
-                return
-            self._on_sound(chunks)
+            chunks = reader.read(message, self._node.get_clock().now().nanoseconds)
+            if chunks:
+                self._on_sound(chunks)
 
         self._close_info()
         if reader.wants_info:
-            kept = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+            beside = str(self._node.resolve_topic_name("audio")).rpartition("/")[0]
             info = sounds.message_class("audio_common_msgs/msg/AudioInfo")
-            self._info = self._node.create_subscription(info, "audio_info", reader.tell, kept)
+            # audio_capture tells it every five seconds to whoever listens then: asking for it latched would match no such publisher.
+            self._info = self._node.create_subscription(info, f"{beside}/audio_info", reader.tell, profile(1, "best_effort"))
         return take
 
     def _close_info(self) -> None:
@@ -195,10 +208,22 @@ class Inputs:
 
     def _serve_words(self, type_name: str, kind: Any) -> Callable[[Any], None]:
         if hasattr(kind, "data"):
-            return lambda message: self._on_words(0, message.data)
-        from .conversions import stamp_ns
+            return lambda message: self._on_words(0, message.data[:WORDS_KEPT])
 
-        return lambda message: self._on_words(stamp_ns(message.header.stamp), message.final or message.incremental)
+        def take(speech: Any) -> None:
+            words = speech.final or speech.incremental
+            if words:  # a recogniser may send an empty one when somebody begins to speak
+                self._on_words(conversions.stamp_ns(speech.header.stamp), words[:WORDS_KEPT])
+
+        return take
+
+
+def picture_from(cdr: bytes, kind: Any) -> Any:
+    """An Image or CompressedImage from the bytes on the wire. BadMessage (message_broken) where they are none."""
+    try:
+        return deserialize_message(cdr, kind)
+    except RuntimeError as error:  # rclpy's RMWError
+        raise BadMessage("message_broken", f"{len(cdr)} bytes are no {kind.__name__}; check its publisher and the network") from error
 
 
 def profile(depth: int, reliability: str) -> QoSProfile:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..types import Float32
 from .bad_message import BadMessage
+from .mp3 import is_mp3
 
 RATES_HZ = (4000, 384000)  # what a microphone may claim
 MAX_CHANNELS = 64
@@ -38,22 +39,24 @@ def to_mono(data: Any, kind: str, channels: int, rate_hz: int) -> Float32:
     BadMessage: audio_rate, audio_channels, audio_format, audio_size, audio_coded, audio_not_finite.
     """
     if not RATES_HZ[0] <= rate_hz <= RATES_HZ[1]:
-        raise BadMessage("audio_rate", f"the sample rate must be in [{RATES_HZ[0]}, {RATES_HZ[1]}] Hz, got {rate_hz}")
+        raise BadMessage("audio_rate", f"the sample rate must be in [{RATES_HZ[0]}, {RATES_HZ[1]}] Hz, got {rate_hz}; check its publisher")
     if not 1 <= channels <= MAX_CHANNELS:
-        raise BadMessage("audio_channels", f"channels must be in [1, {MAX_CHANNELS}], got {channels}")
+        raise BadMessage("audio_channels", f"channels must be in [1, {MAX_CHANNELS}], got {channels}; check its publisher")
     if kind not in FORMATS:
         raise BadMessage("audio_format", f"unknown sample format {kind!r}; one of {', '.join(FORMATS)}")
     stored = np.frombuffer(data, np.uint8)
     width = int(FORMATS[kind][0][-1])
     if not stored.size or stored.size % (width * channels):
-        raise BadMessage("audio_size", f"{stored.size} bytes are no whole number of {channels} channels x {width} bytes")
+        raise BadMessage(
+            "audio_size", f"{stored.size} bytes are no whole number of {channels} channels x {width} bytes; check its publisher"
+        )
     if FORMATS[kind][0][-2] != "f" and is_mp3(stored[:4096].tobytes()):
         raise BadMessage("audio_coded", f"this is mp3, not {kind} samples; let its publisher send raw sound, or say what it sends")
     with np.errstate(all="ignore"):  # what does not fit becomes infinity, and is refused below
         samples = _samples(stored, kind).reshape(-1, channels)
         mono: Float32 = samples[:, 0] if channels == 1 else samples.mean(axis=1, dtype=np.float32)
     if not np.isfinite(mono).all():
-        raise BadMessage("audio_not_finite", "sound holds NaN or infinity; check the microphone driver")
+        raise BadMessage("audio_not_finite", "sound holds NaN, infinity or what float32 cannot hold; check the microphone driver")
     clipped: Float32 = np.clip(mono, -1.0, 1.0)
     return clipped
 
@@ -71,29 +74,3 @@ def _samples(stored: np.ndarray[Any, Any], kind: str) -> Float32:
     if scale != 1.0:
         values *= np.float32(scale)
     return values
-
-
-MP3_KBPS = {
-    3: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),  # MPEG 1, layer III
-    2: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),  # MPEG 2 and 2.5
-}
-MP3_HZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
-
-
-def mp3_frame_bytes(data: bytes) -> int:
-    """Length of the mp3 frame these bytes begin with (ISO 11172-3, 13818-3), 0 where none begins."""
-    if len(data) < 4 or data[0] != 0xFF or data[1] & 0xE6 != 0xE2:  # eleven bits of sync, layer III
-        return 0
-    version, rate, place = data[1] >> 3 & 3, data[2] >> 4, data[2] >> 2 & 3
-    if version == 1 or rate in (0, 15) or place == 3:
-        return 0
-    kbps, hertz = MP3_KBPS[3 if version == 3 else 2][rate], MP3_HZ[version][place]
-    return (144 if version == 3 else 72) * kbps * 1000 // hertz + (data[2] >> 1 & 1)
-
-
-def is_mp3(data: bytes) -> bool:
-    """True when a whole frame is followed by another one, or by nothing: chance makes samples look so once in millions of chunks."""
-    if data[:3] == b"ID3":
-        return True
-    first = mp3_frame_bytes(data)
-    return bool(first) and (first == len(data) or bool(mp3_frame_bytes(data[first : first + 4])))

@@ -22,7 +22,6 @@ from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage
 from std_srvs.srv import SetBool
 
@@ -35,7 +34,7 @@ from . import conversions, parameters
 from .bad_message import BadMessage
 from .diagnostics import Health, Reporter, Tally
 from .explain_server import ExplainServer
-from .inputs import Inputs
+from .inputs import Inputs, picture_from
 from .outputs import DEPTH, Outputs
 from .pictures import compressed_to_rgb, image_to_rgb
 from .running import asked_for_help, run
@@ -209,7 +208,7 @@ class PerceptionNode(LifecycleNode):
 
     def _take_picture(self, assembler: WindowAssembler, stamp: int, cdr: bytes) -> list[Window]:
         assert self._inputs is not None
-        message = deserialize_message(cdr, self._inputs.picture_class)
+        message = picture_from(cdr, self._inputs.picture_class)
         pixels = compressed_to_rgb(message) if isinstance(message, CompressedImage) else image_to_rgb(message)
         frame = Frame(stamp, pixels)
         self._outputs.see(frame, message.header.frame_id)

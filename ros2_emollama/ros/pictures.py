@@ -17,9 +17,11 @@ import numpy.typing as npt
 
 from ..types import UInt8
 from .bad_message import BadMessage
+from .picture_size import picture_size
 
 Array = npt.NDArray[Any]
 MAX_SIDE = 16384  # pixels; a larger claim is a broken message, not a camera
+MAX_PIXELS = 2**25  # of a coded picture, a little over 8K; what is not coded must bring its bytes along
 
 
 @dataclass(frozen=True)
@@ -110,19 +112,29 @@ def _stored(message: Any, encoding: Encoding, rows: int, width: int) -> Array:
             f"{message.encoding} of {width} x {message.height} needs {line} bytes a row and {step * (rows - 1) + line} in all, "
             f"got step {message.step} and {data.size} bytes; check the camera driver",
         )
-    whole = np.zeros(step * rows, np.uint8) if data.size < step * rows else data  # the last row may come without its padding
-    if whole is not data:
-        whole[: data.size] = data
-    packed = np.ascontiguousarray(whole[: step * rows].reshape(rows, step)[:, :line])
+    if data.size >= step * rows:
+        packed = np.ascontiguousarray(data[: step * rows].reshape(rows, step)[:, :line])
+    else:  # the last row may come without its padding
+        packed = np.empty((rows, line), np.uint8)
+        packed[:-1] = data[: step * (rows - 1)].reshape(rows - 1, step)[:, :line]
+        packed[-1] = data[step * (rows - 1) :][:line]
     values = packed.view(item.newbyteorder(">" if message.is_bigendian else "<")).astype(item, copy=False)
     shaped: Array = values.reshape(rows, width, encoding.channels) if encoding.channels > 1 else values
     return shaped
 
 
 def compressed_to_rgb(message: Any) -> UInt8:
-    """A CompressedImage's pixels (whatever OpenCV reads: JPEG, PNG, WebP …). BadMessage: image_undecodable."""
+    """A CompressedImage's pixels: JPEG, PNG or WebP, whatever its format field says. BadMessage: image_undecodable, image_size."""
     data = np.frombuffer(message.data, np.uint8)
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    size = picture_size(data.tobytes())
+    if size is None:
+        raise BadMessage("image_undecodable", f"{data.size} bytes ({message.format!r}) are no JPEG, PNG or WebP; check the camera driver")
+    if not 0 < size[0] * size[1] <= MAX_PIXELS:
+        raise BadMessage("image_size", f"a coded picture of {size[0]} x {size[1]} is refused; send at most {MAX_PIXELS} pixels")
+    try:
+        picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except cv2.error:  # mostly it gives None instead
+        picture = None
     if picture is None:
         raise BadMessage("image_undecodable", f"{data.size} bytes of format {message.format!r} are no picture; check the camera driver")
     rgb: UInt8 = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)

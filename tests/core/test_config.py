@@ -1,6 +1,7 @@
 """Config: one tree behind ROS parameters, YAML and the command line."""
 
 import argparse
+import time
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,33 @@ def test_a_device_may_be_empty_and_its_index_a_number() -> None:
         from_flat({"device": True}, MicrophoneConfig())
     with pytest.raises(ConfigError, match="frame_id must not be empty"):
         from_flat({"frame_id": ""}, MicrophoneConfig())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/**: {ros__parameters: &a {model: *a}}",
+        "perception: {ros__parameters: {autostart: 2001-99-99}}",
+        "perception: {ros__parameters: {autostart: !!int x}}",
+        "perception: {ros__parameters: {autostart: !!timestamp x}}",
+        "perception: {ros__parameters: {model: {}}}",
+        "[" * 500,
+        "perception: {ros__parameters: {model.threads: 0x1" + "0" * 5000 + "}}",
+    ],
+)
+def test_a_file_that_is_no_params_file_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "parameters.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"parameters"):
+        load_yaml(path, Config())
+
+
+def test_aliases_of_aliases_are_refused_at_once(tmp_path: Path) -> None:
+    """Ten lines that stand for forty million parameters."""
+    lines = [f"/**/n{i}: &a{i} {{{', '.join(f'k{j}: *a{i - 1}' for j in range(9))}}}" for i in range(1, 9)]
+    path = tmp_path / "parameters.yaml"
+    path.write_text("\n".join(["/**/n0: &a0 {p: 1}", *lines, "perception: {ros__parameters: *a8}"]))
+    began = time.process_time()
+    with pytest.raises(ConfigError, match="unknown parameter"):
+        load_yaml(path, Config())
+    assert time.process_time() - began < 1.0

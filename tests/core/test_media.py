@@ -149,3 +149,15 @@ def test_real_clips_play_to_their_end(data: Path) -> None:
         clip = read_clip(path)
         assert len(frames) / clip.fps == pytest.approx(clip.duration_seconds, abs=0.3)
         assert not clip.has_audio or samples.size > 16000 * 2
+
+
+def test_sound_of_more_channels_than_a_frame_has_pointers_is_mixed(tmp_path: Path) -> None:
+    path = tmp_path / "array.wav"
+    rate, channels = 16000, 16
+    samples = np.tile((np.arange(channels) - 3.5) * 100, (rate, 1)).astype("<i2")  # mean 400
+    facts = ((16, 4), (1, 2), (channels, 2), (rate, 4), (rate * channels * 2, 4), (channels * 2, 2), (16, 2))
+    body = b"WAVEfmt " + b"".join(value.to_bytes(width, "little") for value, width in facts)
+    body += b"data" + samples.nbytes.to_bytes(4, "little") + samples.tobytes()
+    path.write_bytes(b"RIFF" + len(body).to_bytes(4, "little") + body)
+    _, mono, _ = split(path)
+    assert mono.size == rate and np.allclose(mono, 400 / 32768, atol=1e-6)

@@ -80,3 +80,35 @@ def test_an_unknown_graph_or_model_is_answered_with_what_there_is(folder: Path) 
         open_folder(folder).graph("scene_encoder")
     with pytest.raises(ModelFolderError, match="no model 'nanno'"):
         find_model("nanno")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"graphs": {"fusion": 3}},
+        {"graphs": ["fusion.onnx"]},
+        {"language": None},
+        {"files": {"fusion.onnx": {}}},
+        {"files": {"fusion.onnx": {"sha256": 7}}},
+        {"graphs": {"fusion": "a\0b"}},
+        {"graphs": {"fusion": "a" * 300}},
+        {"preset": {**TINY.to_dict(), "audio": {**TINY.to_dict()["audio"], "hop_samples": 0}}},
+        {"preset": {**TINY.to_dict(), "vision": {**TINY.to_dict()["vision"], "tokens_per_frame": 0}}},
+        {"preset": {**TINY.to_dict(), "window_seconds": 1e300}},
+        {"preset": {**TINY.to_dict(), "window_seconds": 0.0}},
+        {"preset": {**TINY.to_dict(), "window_frames": True}},
+        {"preset": {**TINY.to_dict(), "labels": "neutral"}},
+        {"preset": {**TINY.to_dict(), "vision": {**TINY.to_dict()["vision"], "face_channels": [1, 2]}}},
+        {"info": 3},
+    ],
+)
+def test_a_manifest_of_the_wrong_form_is_refused_with_the_cure(folder: Path, values: dict[str, object]) -> None:
+    change(folder, **values)
+    with pytest.raises(ModelFolderError, match=r"manifest\.json.*; "):
+        open_folder(folder)
+
+
+def test_a_manifest_nested_without_end_is_refused(folder: Path) -> None:
+    (folder / MANIFEST).write_text("[" * 100_000)
+    with pytest.raises(ModelFolderError, match=r"manifest\.json"):
+        open_folder(folder)

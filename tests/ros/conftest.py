@@ -23,6 +23,16 @@ def graph() -> Iterator[Graph]:
 
 
 @pytest.fixture
+def elsewhere(graph: Graph) -> Iterator[Graph]:
+    """Another participant in the same domain, as another process is."""
+    from tests.ros.graph import Graph
+
+    made = Graph(beside=graph)
+    yield made
+    made.close()
+
+
+@pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> list[ScriptedPipeline]:
     """Pipelines made in this test; they take the real one's place."""
     from ros2_emollama.ros import perception_node

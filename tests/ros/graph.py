@@ -142,11 +142,15 @@ class Driver(Node):
 
 
 class Graph:
-    """Nodes that spin on one thread until the test is over."""
+    """Nodes that spin on one thread until the test is over.
 
-    def __init__(self) -> None:
+    Those of one graph are one DDS participant, which has one type a topic; `beside` makes another participant that sees the same topics.
+    """
+
+    def __init__(self, beside: Graph | None = None) -> None:
         self.context = Context()
-        rclpy.init(context=self.context, domain_id=40 + next(_domains) % 50)
+        self.domain: int = beside.domain if beside else 40 + next(_domains) % 50
+        rclpy.init(context=self.context, domain_id=self.domain)
         self._executor = SingleThreadedExecutor(context=self.context)
         self._nodes: list[Node] = []
         self._thread = threading.Thread(target=self._spin, daemon=True)
@@ -178,3 +182,15 @@ def perception(graph: Graph, **parameters: Any) -> PerceptionNode:
     overrides = [Parameter(name.replace("__", "."), value=value) for name, value in parameters.items()]
     node: PerceptionNode = PerceptionNode(context=graph.context, parameter_overrides=overrides)
     return node
+
+
+def said_by(node: Node) -> list[str]:
+    """Everything the node logs from here on, "level: text"."""
+    said: list[str] = []
+
+    def listen(level: str) -> Callable[..., bool]:
+        return lambda text, **_: said.append(f"{level}: {text}") is None
+
+    for level in ("info", "warning", "error"):
+        setattr(node.get_logger(), level, listen(level))
+    return said

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from types import SimpleNamespace
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ros2_emollama.ros.bad_message import BadMessage
+from ros2_emollama.ros.picture_size import picture_size
 from ros2_emollama.ros.pictures import ENCODINGS, compressed_to_rgb, image_to_rgb
 
 HEIGHT, WIDTH = 12, 16
@@ -151,8 +155,73 @@ def test_compressed_pictures_are_rgb(suffix: str) -> None:
     assert np.abs(rgb[24, 32].astype(int) - (220, 30, 40)).max() <= 6
 
 
-@pytest.mark.parametrize("data", [b"", b"no picture at all"])
-def test_undecodable_pictures_say_why(data: bytes) -> None:
+def coded(suffix: str, *options: int, grey: bool = False) -> bytes:
+    data: bytes = cv2.imencode(suffix, scene()[..., 0] if grey else scene(), list(options))[1].tobytes()
+    return data
+
+
+FORMS = [
+    coded(".jpg"),
+    coded(".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 1),
+    coded(".jpg", grey=True),
+    coded(".png"),
+    coded(".webp", cv2.IMWRITE_WEBP_QUALITY, 50),
+    coded(".webp", cv2.IMWRITE_WEBP_QUALITY, 101),
+]
+
+
+@pytest.mark.parametrize("data", FORMS)
+def test_the_size_of_a_coded_picture_is_known_before_it_is_decoded(data: bytes) -> None:
+    assert picture_size(data) == picture_size(data + bytes(40)) == (WIDTH, HEIGHT)
+    for end in range(24):
+        picture_size(data[:end])  # a cut header is no picture, and no exception
+
+
+@pytest.mark.parametrize(
+    ("data", "cause"),
+    [
+        (b"", "image_undecodable"),
+        (b"no picture at all", "image_undecodable"),
+        (FORMS[0][:40], "image_undecodable"),
+        (coded(".bmp"), "image_undecodable"),
+        (FORMS[0].replace(bytes([0, HEIGHT, 0, WIDTH]), b"\xff\xff\xff\xff"), "image_size"),
+        (FORMS[3][:16] + b"\0\0\x7f\xff\0\0\x7f\xff" + FORMS[3][24:], "image_size"),
+        (FORMS[3][:33] + b"\x7f\xff\xff\xffzTXt" + FORMS[3][33:], "image_undecodable"),  # a chunk that claims two gigabytes
+    ],
+)
+def test_coded_pictures_that_cannot_be_read_or_held_say_why(data: bytes, cause: str) -> None:
     with pytest.raises(BadMessage) as caught:
         compressed_to_rgb(SimpleNamespace(format="jpeg", data=data))
-    assert caught.value.cause == "image_undecodable"
+    assert caught.value.cause == cause
+
+
+def test_a_step_without_its_bytes_takes_no_memory() -> None:
+    tracemalloc.start()
+    row = SimpleNamespace(height=1, width=4, encoding="mono8", step=2**32 - 1, is_bigendian=0, data=bytes([1, 2, 3, 4]))
+    assert image_to_rgb(row)[0, :, 0].tolist() == [1, 2, 3, 4]
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+
+
+FIELD = st.integers(0, 40) | st.sampled_from([2**31, 2**32 - 1, 16384, 16385])
+
+
+@given(FIELD, FIELD, st.sampled_from([*sorted(ENCODINGS), "", "rgb565"]), FIELD, st.integers(0, 255), st.binary(max_size=2000))
+def test_any_image_is_a_picture_or_a_refusal_with_a_cure(height: int, width: int, encoding: str, step: int, big: int, data: bytes) -> None:
+    fields = SimpleNamespace(height=height, width=width, encoding=encoding, step=step, is_bigendian=big, data=data)
+    try:
+        assert image_to_rgb(fields).shape == (height, width, 3)
+    except BadMessage as error:
+        assert "; " in str(error)
+
+
+@given(st.sampled_from(FORMS), st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=6), st.integers(0, 400))
+def test_any_damage_to_a_coded_picture_leaves_a_picture_or_a_refusal(data: bytes, changes: list[tuple[int, int]], cut: int) -> None:
+    damaged = bytearray(data[: len(data) - cut])
+    for at, value in changes:
+        if at < len(damaged):
+            damaged[at] = value
+    try:
+        assert compressed_to_rgb(SimpleNamespace(format="jpeg", data=bytes(damaged))).shape[2] == 3
+    except BadMessage as error:
+        assert error.cause in ("image_undecodable", "image_size") and "; " in str(error)

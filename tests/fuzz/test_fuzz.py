@@ -1,0 +1,96 @@
+"""A short run of every fuzz target, and proof that the engine sees what it looks for. The long run: make fuzz."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from typing import Any
+
+import pytest
+
+from tests.fuzz import engine
+from tests.fuzz.__main__ import all_targets, main, plan
+from tests.fuzz.engine import ACCEPTED, Target, generator, run
+from tests.fuzz.guided import Fed
+from tests.fuzz.mutation import spoiled, spoiled_tree
+
+INPUTS = 20_000
+SEED = 20
+
+
+@pytest.mark.parametrize("target", all_targets(), ids=lambda target: target.name)
+def test_no_hostile_input_crashes_hangs_or_vanishes(target: Target) -> None:
+    inputs = max(100, plan(all_targets(), INPUTS)[target.name])
+    report = run(target, inputs, SEED)
+    assert not report.failed, report.failures
+    assert report.inputs == inputs and len(report.outcomes) >= 2, report.outcomes  # some are good, some are not
+
+
+def planted(attempt: Any) -> engine.Report:
+    return run(Target("planted", 1, lambda rng: rng.randrange(100), attempt), 50, 0)
+
+
+def test_an_exception_is_a_crash_and_its_input_is_named() -> None:
+    report = planted(lambda number: ACCEPTED if number != 6 else 1 / 0)
+    index = next(i for i in range(50) if generator(0, "planted", i).randrange(100) == 6)
+    assert report.crashes == 1 and report.failures[0][0] == index and "ZeroDivisionError" in report.failures[0][1]
+    assert report.failed and report.inputs == 50
+
+
+def test_no_answer_is_a_silent_drop() -> None:
+    report = planted(lambda number: None if number > 90 else ACCEPTED)
+    assert report.silent > 0 and report.failed and report.inputs == 50
+
+
+def test_work_without_end_is_a_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "HANG_SECONDS", 0.05)
+
+    def work(number: int) -> str:
+        until = time.process_time() + (0.1 if number == 6 else 0.0)
+        while time.process_time() < until:
+            pass
+        return ACCEPTED
+
+    report = planted(work)
+    assert report.hangs == 1 and report.slowest_ms > 50 and report.failed
+
+
+def test_a_process_that_is_stuck_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "STUCK_SECONDS", 0.5)
+    report = planted(lambda number: time.sleep(60) if number == 6 else ACCEPTED)
+    assert report.hangs == 1 and report.failed and "stuck" in report.failures[0][1]
+
+
+def test_a_native_crash_costs_its_process_and_the_run_goes_on() -> None:
+    report = planted(lambda number: ACCEPTED if number != 6 else os.kill(os.getpid(), signal.SIGSEGV))
+    assert report.crashes == 1 and "status -11" in report.failures[0][1] and report.inputs == 50
+
+
+def test_the_program_says_so_with_its_status(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    good, bad = (
+        Target("good", 1, random.Random.random, lambda made: ACCEPTED),
+        Target("bad", 1, random.Random.random, lambda made: "" or None),
+    )
+    monkeypatch.setattr("tests.fuzz.__main__.all_targets", lambda: [good, bad])
+    assert main(["--inputs", "20", "--only", "good"]) == 0
+    assert main(["--inputs", "20"]) == 1
+    said = capsys.readouterr().out
+    assert "accepted 10" in said and "bad, seed 0, input 0:\nsilent drop" in said
+
+
+def test_the_same_seed_makes_the_same_inputs() -> None:
+    tree = {"a": [1, {"b": "c"}], "d": 2.0}
+    for index in range(20):
+        first, second = generator(3, "x", index), generator(3, "x", index)
+        assert spoiled(first, b"abcdef" * 9) == spoiled(second, b"abcdef" * 9)
+        assert repr(spoiled_tree(first, tree)) == repr(spoiled_tree(second, tree))
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff" * 400, bytes(range(256)) * 8])
+def test_bytes_lead_every_target_as_a_generator_does(data: bytes) -> None:
+    assert Fed(data).random() == Fed(data).random()
+    with engine.workplace():
+        for target in all_targets():
+            assert target.attempt(target.make(Fed(data))), target.name
