@@ -87,6 +87,9 @@ class Following:
                 self.open(type_name)
             except ImportError as error:
                 reasons.append(f"{type_name} cannot be read here: {error}; install its package and source its workspace")
+            except RuntimeError as error:  # rclpy's RCLError: the middleware will not have two types of one topic in this process
+                self.type_name = ""  # we listen to nothing now, and try again
+                reasons.append(f"{type_name} cannot be subscribed to: {error}")
             else:
                 self.node.get_logger().info(f"{self.name} is published as {type_name}; listening to that")
                 return

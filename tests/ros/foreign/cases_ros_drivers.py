@@ -140,6 +140,20 @@ def test_the_first_type_is_heard_again_when_it_comes_back(newcomer: Node, scene:
     scene.publish(ours, [message], lambda: len(scene.heard) == 2)
 
 
+def test_a_subscription_the_middleware_refuses_is_said_and_tried_again(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    subscribe, refusals = scene.node.create_subscription, iter(range(2))
+
+    def reluctant(kind: Any, *arguments: Any, **options: Any) -> Any:
+        if kind is RawAudio and next(refusals, None) is not None:
+            raise RuntimeError("another type is here")
+        return subscribe(kind, *arguments, **options)
+
+    monkeypatch.setattr(scene.node, "create_subscription", reluctant)
+    scene.publish(scene.publisher(RawAudio, "audio"), [raw_audio(PIECES[0], START_NS)], lambda: len(scene.heard) == 1)
+    [line] = [line for line in scene.said if line.startswith("error")]
+    assert "foxglove_msgs/msg/RawAudio cannot be subscribed to: another type is here" in line
+
+
 def test_live_speech_is_taken_final_or_incremental_with_its_stamp(scene: Scene) -> None:
     publisher = scene.publisher(LiveSpeech, "transcript")
 
