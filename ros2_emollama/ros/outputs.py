@@ -41,7 +41,7 @@ class Outputs:
         self._states = self._publisher(EmotionState, "emotion/state")
         self._reasonings = self._publisher(EmotionReasoning, "emotion/reasoning")
         self._pictures = self._publisher(Image, "emotion/image_annotated")
-        self._expressions = _Expressions(node, config.hri.face_id) if config.hri.enabled else None
+        self._expressions = _Expressions(node, config) if config.hri.enabled else None
         self._said = ""
         self._frame: Frame | None = None
         self.frame_id = ""
@@ -65,7 +65,7 @@ class Outputs:
     def state(self, state: State) -> None:
         self._states.publish(conversions.state_to_message(EmotionState(), state, self.frame_id))
         if self._expressions is not None:
-            self._expressions.publish(state)
+            self._expressions.publish(state, self.frame_id)
         frame = self._frame
         if frame is not None and self.looked_at:
             drawn = annotate(frame.pixels, state, self._said)
@@ -78,42 +78,44 @@ class Outputs:
 
 
 class _Expressions:
-    """hri_msgs/Expression of the one face that ROS4HRI tracks, where hri_msgs is installed. Several faces: of none of them."""
+    """hri_msgs/Expression of the one face that ROS4HRI tracks, where hri_msgs is installed. Several faces: of none of them.
 
-    def __init__(self, node: LifecycleNode, face_id: str) -> None:
-        self._node, self._fallback = node, face_id
-        self._publishers: dict[str, Any] = {}
-        self._tracked: list[str] | None = None
+    The publisher follows the face on the executor's thread; states come from the worker's.
+    """
+
+    def __init__(self, node: LifecycleNode, config: Config) -> None:
+        self._node, self._config = node, config
+        self._face = ""
+        self._publisher: Any = None
         try:
             self._kind = sounds.message_class("hri_msgs/msg/Expression")
             ids = sounds.message_class("hri_msgs/msg/IdsList")
         except ImportError:  # a soft dependency: without it there is nobody to read this
-            self._kind = None
             return
+        self._turn_to(config.hri.face_id)
         node.create_subscription(ids, "/humans/faces/tracked", self._on_tracked, 1)
 
     def _on_tracked(self, message: Any) -> None:
-        self._tracked = list(message.ids)
+        self._turn_to(message.ids[0] if len(message.ids) == 1 else "")
 
-    def publish(self, state: State) -> None:
-        face = self._face()
-        if self._kind is None or not face or state.label == UNKNOWN:
+    def _turn_to(self, face: str) -> None:
+        if face == self._face:
+            return
+        before, self._publisher, self._face = self._publisher, None, face
+        if before is not None:
+            self._node.destroy_publisher(before)
+        if face:
+            self._publisher = self._node.create_publisher(self._kind, f"/humans/faces/{face}/expression", DEPTH)
+
+    def publish(self, state: State, frame_id: str) -> None:
+        """Of a state that saw a face; what only a voice says is no face's expression."""
+        publisher = self._publisher
+        if publisher is None or state.label == UNKNOWN or state.face < self._config.labels.presence:
             return
         message = self._kind()
         conversions.set_stamp(message.header.stamp, state.end_ns)
+        message.header.frame_id = frame_id
         message.expression = EXPRESSIONS.get(state.label, state.label)
         message.valence, message.arousal = state.valence, state.arousal  # NaN where the model does not know: 0.0 would read as neutral
         message.confidence = state.confidence
-        self._publisher(face).publish(message)
-
-    def _face(self) -> str:
-        if self._tracked is None:
-            return self._fallback
-        return self._tracked[0] if len(self._tracked) == 1 else ""
-
-    def _publisher(self, face: str) -> Any:
-        if face not in self._publishers:
-            for publisher in self._publishers.values():
-                self._node.destroy_publisher(publisher)
-            self._publishers = {face: self._node.create_publisher(self._kind, f"/humans/faces/{face}/expression", DEPTH)}
-        return self._publishers[face]
+        publisher.publish(message)

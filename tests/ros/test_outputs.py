@@ -63,4 +63,4 @@ def test_a_report_says_what_the_node_does(running: Running) -> None:
     assert float(parts["model"]["memory_mb"]) > 10 and parts["model"]["queue"] == "0" and "frames_ms" in parts["model"]
     assert float(parts["camera"]["frame_rate_node"]) >= 0.0 and "newest_age_ms" in parts["camera"]
     assert parts["microphone"]["stage"] in ("live", "stalled") and "chunk_rate_node" in parts["microphone"]
-    assert parts["emotion perception"]["pictures"] == "40" and float(parts["emotion perception"]["current_delay_from_realtime_ms"]) > 0
+    assert int(parts["emotion perception"]["pictures"]) > 10 and float(parts["emotion perception"]["current_delay_from_realtime_ms"]) > 0

@@ -182,9 +182,10 @@ class Faces:
     def track(self, *ids: str) -> None:
         expressions = self.scene.node._outputs._expressions
         self.tracked.publish(IdsList(ids=list(ids)))
-        wait_until(lambda: expressions is not None and expressions._tracked == list(ids))
+        wanted = ids[0] if len(ids) == 1 else ""
+        wait_until(lambda: expressions is not None and expressions._face == wanted)
 
-    def publish(self, held: str, labels: tuple[str, ...] = ("fear", "contempt")) -> None:
+    def publish(self, held: str, labels: tuple[str, ...] = ("fear", "contempt"), seen: float = 0.9) -> None:
         self.scene.node._outputs.state(
             EmotionState(
                 START_NS,
@@ -192,8 +193,8 @@ class Faces:
                 None,
                 labels,
                 (0.75, 0.25),
+                seen,
                 0.9,
-                0.1,
                 ("video",),
                 math.nan,
                 math.nan,
@@ -239,6 +240,8 @@ def test_an_expression_is_published_of_exactly_one_tracked_face_and_of_nobody_un
     faces.publish(UNKNOWN)
     for _ in range(5):
         faces.publish(UNKNOWN)
+    for _ in range(5):
+        faces.publish("fear", seen=0.1)  # a voice alone says it
     faces.track()
     for _ in range(5):
         faces.publish("fear")
