@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.utilities import get_default_context
 
 from ..config import ConfigError
+from .compat import leave_nodes_to_their_makers
 
 
 class Refused(Exception):
@@ -23,6 +25,7 @@ def run(make_node: Callable[[], Node], argv: Sequence[str] | None, finish: Calla
     One thread serves all callbacks: a multi-threaded executor doubles what a picture costs.
     """
     rclpy.init(args=None if argv is None else [sys.argv[0], *argv])
+    leave_nodes_to_their_makers(get_default_context())
     node: Node | None = None
     status = 0
     try:

@@ -6,6 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+from .compat import PROFILES_VARIABLE
+
 
 def share_file(relative: str) -> Path:
     """Path of e.g. "config/fastdds.xml". FileNotFoundError with the places searched."""
@@ -21,6 +23,4 @@ def share_file(relative: str) -> Path:
 
 def use_large_messages() -> None:
     """Let this process publish pictures through shared memory; call before rclpy.init. A profile the user has set stays."""
-    profile = str(share_file("config/fastdds.xml"))
-    for variable in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):  # Humble and Jazzy; Kilted
-        os.environ.setdefault(variable, profile)
+    os.environ.setdefault(PROFILES_VARIABLE, str(share_file("config/fastdds.xml")))

@@ -23,6 +23,7 @@ from std_msgs.msg import String
 
 from ros2_emollama.config import Config
 from ros2_emollama.ros import conversions
+from ros2_emollama.ros.compat import leave_nodes_to_their_makers
 from ros2_emollama.types import AudioChunk, Explanation, Percept, Window
 from ros2_emollama.types import EmotionState as State
 from ros2_emollama.windows import WindowSpec
@@ -134,6 +135,7 @@ class Graph:
     def __init__(self) -> None:
         self.context = Context()
         rclpy.init(context=self.context, domain_id=40 + next(_domains) % 50)
+        leave_nodes_to_their_makers(self.context)
         self._executor = SingleThreadedExecutor(context=self.context)
         self._nodes: list[Node] = []
         self._thread = threading.Thread(target=self._spin, daemon=True)
