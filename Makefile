@@ -57,7 +57,7 @@ $(STAMPS)/ros:
 ifdef ROS_DISTRO
 	$(PIP) cmake ninja
 else
-	$(PIP) $(ROS_WHEELS)
+	$(PIP) $(PIN) $(ROS_WHEELS)
 	sed -i -E "s#/opt/python/cp[^;\"]*#$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("include"))')#g" \
 	  $(V)/share/*/cmake/export_*__rosidl_generator_pyExport.cmake
 endif
