@@ -41,7 +41,7 @@ STAMPS := $(V)/.stamps
 BUILD  := build/$(notdir $(V))
 WIRE   := CMakeLists.txt package.xml $(wildcard msg/*.msg action/*.action srv/*.srv launch/*.py config/*)
 
-.PHONY: help setup dev demo test test-runtime test-kilted test-oldest lint bench train-nano clean
+.PHONY: help setup dev demo test test-runtime test-kilted test-oldest test-colcon colcon-workspace lint bench train-nano clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -111,6 +111,18 @@ test-kilted:  ## the tests that need no torch, with ROS 2 Kilted's packages (.ve
 test-oldest:  ## the same with the oldest dependencies that pyproject.toml allows (.venv-oldest)
 	$(ALONE) test-runtime VENV=.venv-oldest CONSTRAINTS=tests/oldest.txt
 
+test-colcon:  ## both ways of `colcon build` in a workspace of its own, and the node that comes out of them (.venv-colcon)
+	$(ALONE) colcon-workspace VENV=.venv-colcon
+
+# A robot's own environment: ROS, what README.md says to install, colcon; of emollama nothing but what colcon builds.
+colcon-workspace: $(STAMPS)/colcon
+	EMOLLAMA_COLCON=$(V)/bin/colcon $(PY) -m pytest tests/platform/test_colcon.py $(TESTS)
+
+$(STAMPS)/colcon: $(STAMPS)/ros
+	$(PIP) onnxruntime tokenizers safetensors av soxr threadpoolctl
+	$(PIP) numpy opencv-python-headless tqdm pyyaml colcon-common-extensions pytest hypothesis
+	@touch $@
+
 lint: dev  ## ruff, mypy (strict), import-linter
 	$(V)/bin/ruff check .
 	$(V)/bin/mypy
@@ -128,5 +140,5 @@ train-nano: dev  ## train the shipped model again; goes on where it was stopped:
 	$(PY) -m training fit --recipe nano --data '$(DATA)' --cache cache --run '$(RUN)'
 	$(PY) -m export.to_onnx --run '$(RUN)' --output models/nano --licence CC-BY-NC-SA-4.0
 
-clean:  ## remove the environment and everything built
-	rm -rf $(V) build .demo .mypy_cache .ruff_cache .pytest_cache
+clean:  ## remove the environments and everything built
+	rm -rf $(V) .venv-kilted .venv-oldest .venv-colcon build .demo .mypy_cache .ruff_cache .pytest_cache
