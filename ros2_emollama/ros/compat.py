@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from rclpy.context import Context
+from rclpy.impl.implementation_singleton import rclpy_implementation
 
 try:
     from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 except ImportError:  # Humble
     from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
 
-__all__ = ["PROFILES_VARIABLE", "PublisherEventCallbacks", "SubscriptionEventCallbacks", "leave_nodes_to_their_makers"]
+__all__ = ["PROFILES_VARIABLE", "PublisherEventCallbacks", "RclError", "SubscriptionEventCallbacks", "leave_nodes_to_their_makers"]
+
+RclError: type[Exception] = rclpy_implementation.RCLError
+"""What ROS itself refuses: a keystore that is not there, a middleware built without security, a name that cannot be."""
 
 _TRACKS_NODES = hasattr(Context, "track_node")  # since Kilted
 
