@@ -39,7 +39,7 @@ FROM_PYTHON := $(PY) -c 'import subprocess, sys; sys.exit(subprocess.call(sys.ar
 
 STAMPS := $(V)/.stamps
 BUILD  := build/$(notdir $(V))
-WIRE   := CMakeLists.txt package.xml $(wildcard msg/*.msg action/*.action srv/*.srv launch/*.py config/*)
+WIRE   := CMakeLists.txt package.xml $(wildcard msg/*.msg action/*.action srv/*.srv launch/*.py config/*.* config/*/*)
 
 .PHONY: help setup dev demo test test-runtime test-kilted test-oldest test-colcon colcon-workspace lint bench train-nano clean
 .DELETE_ON_ERROR:

@@ -10,12 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from ..share import share_file
-from .finding import Finding, note, ok, problem
-from .machine import Machine
+from .finding import PROBLEM, Finding, note, ok, problem
+from .machine import Machine, ProbeError
 
 PICTURE_BYTES = 640 * 480 * 3
 SHM_BYTES = 128 << 20
 MOST_DOMAINS = 232
+SECURED_PROBE = """
+import json, rclpy
+rclpy.init(args=["--ros-args", "--enclave", "/emollama/perception"])
+rclpy.create_node("perception")
+print(json.dumps("made"))
+"""
 
 
 def examine(machine: Machine, facts: Mapping[str, Any]) -> Iterator[Finding]:
@@ -26,7 +32,10 @@ def examine(machine: Machine, facts: Mapping[str, Any]) -> Iterator[Finding]:
         yield stale_segments(machine)
     yield domain(machine)
     yield discovery(machine)
-    yield security(machine)
+    asked = security(machine)
+    yield asked
+    if _is_secured(machine) and asked.grade != PROBLEM:
+        yield secured(machine)
 
 
 def profile(machine: Machine, kilted: bool) -> Finding:
@@ -123,7 +132,7 @@ def discovery(machine: Machine) -> Finding:
 
 def security(machine: Machine) -> Finding:
     """SROS2 as the environment asks for it."""
-    if machine.environ.get("ROS_SECURITY_ENABLE", "").lower() != "true":
+    if not _is_secured(machine):
         return note(
             "security", "SROS2 is off: topics are neither signed nor encrypted", "where that matters: SECURITY.md says how to turn it on"
         )
@@ -136,3 +145,17 @@ def security(machine: Machine) -> Finding:
     if not enforced:
         return note("security", "SROS2 is on but permissive: a node without keys runs unprotected", "export ROS_SECURITY_STRATEGY=Enforce")
     return ok("security", f"SROS2 enforced, {store}")
+
+
+def _is_secured(machine: Machine) -> bool:
+    return machine.environ.get("ROS_SECURITY_ENABLE", "").lower() == "true"
+
+
+def secured(machine: Machine) -> Finding:
+    """A node is made with these keys; middleware may have been built without security, as that of the wheels is."""
+    try:
+        machine.ask(SECURED_PROBE)
+    except ProbeError as error:
+        cure = "make the keys again (SECURITY.md); where Fast DDS has no security libraries, use ROS from its own packages"
+        return problem("secured node", f"cannot be made ({error})", cure)
+    return ok("secured node", "can be made with these keys")

@@ -192,6 +192,15 @@ def test_security_that_is_on_without_keys_is_a_problem(machine: Machine, tmp_pat
     assert dds.security(with_environ(on, ROS_SECURITY_STRATEGY="Enforce")).grade == "ok"
 
 
+@pytest.mark.ros
+def test_keys_that_do_not_make_a_node_are_a_problem(machine: Machine, tmp_path: Path) -> None:
+    pytest.importorskip("rclpy")
+    (tmp_path / "keys" / "enclaves" / "emollama" / "perception").mkdir(parents=True)  # of no key
+    variables = {"ROS_SECURITY_ENABLE": "true", "ROS_SECURITY_STRATEGY": "Enforce", "ROS_SECURITY_KEYSTORE": str(tmp_path / "keys")}
+    found = by_subject(dds.examine(Machine(environ=dict(os.environ) | variables), {"rmw": "rmw_fastrtps_cpp"}))
+    assert found["security"].grade == "ok" and found["secured node"].grade == "problem", found
+
+
 def test_a_camera_is_missing_closed_or_there(machine: Machine) -> None:
     assert devices.cameras(machine).grade == "note"
     path = device(machine, "video0", 0o660)
