@@ -301,7 +301,7 @@ def test_an_altered_model_is_a_problem_that_says_how_to_restore_it(nano: Path, t
     altered = Path(shutil.copytree(nano, tmp_path / "nano"))
     graph = altered / "fusion.onnx"
     graph.write_bytes(graph.read_bytes()[:-1] + b"x")
-    [finding] = model.examine(from_flat({"model.path": str(altered)}), quick=False)
+    [finding] = model.examine(from_flat({"model.path": str(altered)}, Config()), quick=False)
     assert finding.grade == "problem" and "fusion.onnx" in finding.text and "git checkout -- models/nano" in finding.cure
 
 
