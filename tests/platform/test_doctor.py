@@ -339,11 +339,11 @@ def test_doctor_imports_nothing_of_ros(nano: Path) -> None:
     Machine().say([sys.executable, "-c", code])
 
 
-def test_info_tells_what_the_node_would_be_set_to(nano: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_tells_what_the_node_would_be_set_to(nano: Path, tmp_path: Path) -> None:
     given = tmp_path / "p.yaml"
     given.write_text("perception: {ros__parameters: {reasoner: {max_tokens: 20}}}", encoding="utf-8")
-    assert cli.main(["info", "--params-file", str(given), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    command = [sys.executable, "-m", "ros2_emollama.cli", "info", "--params-file", str(given), "--json"]  # alone: memory is measured
+    told = json.loads(Machine().say(command))
     assert told["parameters"]["reasoner.max_tokens"] == "20 tokens  * default 80" and told["parameters"]["perception.enabled"] == "true"
     assert set(told["topics"]) == {name for _, name, _ in TOPICS}
     assert 5 < float(told["model"]["memory"].split(" MB")[0]) < 500
