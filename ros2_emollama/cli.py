@@ -8,6 +8,7 @@ Heavy modules are imported by the command that needs them, so that --help is qui
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,6 @@ from .options import ConfigError, add_arguments, from_arguments, from_flat, load
 
 if TYPE_CHECKING:
     from .analysis import Tally
-    from .model.folder import ModelFolder
 
 FORMATS = ("table", "jsonl", "csv")
 
@@ -64,12 +64,18 @@ def _parser() -> argparse.ArgumentParser:
     add_arguments(command.add_argument_group("parameters, as the node's"), Config, ("model", "window", "labels", "reasoner"))
 
     for name, action, text in (
-        ("info", _info, "what a model is: labels, window, licence, figures; and the versions it runs on"),
+        ("info", _info, "what a model is: labels, window, licence, figures, memory; the node's parameters and topics; versions"),
         ("doctor", _doctor, "check this machine and the model's files, with cures"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(command=action)
-        command.add_argument("--model", metavar="NAME", default=Config().model.path, help="a shipped model's name or a model folder")
+        command.add_argument(
+            "--model", metavar="NAME", help="a shipped model's name or a model folder, default: the parameters' model.path"
+        )
+        command.add_argument("--params-file", type=Path, metavar="FILE", help="a ROS params file, as the node takes it")
+        command.add_argument("--json", action="store_true", help="for a program to read")
+        if action is _doctor:
+            command.add_argument("--quick", action="store_true", help="leave out the self-test of two seconds")
     command = commands.add_parser("models", help="list the models that are there", description="List the models that are there.")
     command.set_defaults(command=_models)
     return parser
@@ -140,29 +146,34 @@ def _progress(total_seconds: float) -> Iterator[Callable[[float], None]]:
         yield move
 
 
+def _config(arguments: argparse.Namespace) -> Config:
+    config = load_yaml(arguments.params_file, Config()) if arguments.params_file else Config()
+    return from_flat({"model.path": arguments.model or config.model.path}, config)
+
+
 def _info(arguments: argparse.Namespace) -> int:
-    from .doctor import versions
+    from .doctor import about, versions
     from .model.folder import find_model, open_folder
 
-    folder = open_folder(find_model(arguments.model))
-    preset = folder.preset
-    rows = [
-        ("model", folder.model_id),
-        ("folder", str(folder.root)),
-        ("size", _megabytes(folder)),
-        ("labels", " ".join(preset.labels)),
-        ("window", f"{preset.window_seconds:g} s, {preset.window_frames} frames, sound at {preset.audio.sample_rate_hz} Hz"),
-        ("graphs", " ".join(sorted(folder.manifest.graphs)) or "none"),
-        ("language", " ".join(sorted(folder.manifest.language)) or "none: labels only"),
-        *((key, str(value)) for key, value in folder.manifest.info.items()),
-        *versions(),
-    ]
-    width = max(len(name) for name, _ in rows)
-    print("\n".join(f"{name:<{width}}  {value}" for name, value in rows))
+    config = _config(arguments)
+    folder = open_folder(find_model(config.model.path))
+    sections = {
+        "": [*about.model_rows(folder), about.memory_row(config), *versions()],
+        "parameters": about.parameter_rows(config),
+        "topics": [(name, f"{direction:<8} {kind}") for direction, name, kind in about.TOPICS],
+    }
+    if arguments.json:
+        print(json.dumps({title or "model": dict(rows) for title, rows in sections.items()}, indent=1))
+        return 0
+    for title, rows in sections.items():
+        print(f"\n{title}" if title else "", end="\n" if title else "")
+        width = max(len(name) for name, _ in rows)
+        print("\n".join(f"{name:<{width}}  {value}" for name, value in rows))
     return 0
 
 
 def _models(arguments: argparse.Namespace) -> int:
+    from .doctor.about import megabytes
     from .model.folder import MANIFEST, ModelFolderError, model_roots, open_folder
 
     roots = sorted({path.parent for base in model_roots() for path in base.glob(f"*/{MANIFEST}")})
@@ -171,23 +182,24 @@ def _models(arguments: argparse.Namespace) -> int:
     for root in roots:
         try:
             folder = open_folder(root)
-            print(f"{folder.manifest.name:<20} {_megabytes(folder):>9}  {' '.join(folder.preset.labels)}  {root}")
+            print(f"{folder.manifest.name:<20} {megabytes(folder):>6.1f} MB  {' '.join(folder.preset.labels)}  {root}")
         except ModelFolderError as error:
             print(f"{root.name:<20} unusable: {error}")
     return 0
 
 
-def _megabytes(folder: ModelFolder) -> str:
-    return f"{sum(int(facts['bytes']) for facts in folder.manifest.files.values()) / 1e6:.1f} MB"
-
-
 def _doctor(arguments: argparse.Namespace) -> int:
-    from .doctor import examine
+    from .doctor import PROBLEM, examine
 
-    findings = list(examine(arguments.model))
-    for finding in findings:
-        print(f"{finding.grade:<8} {finding.subject:<16} {finding.text}")
-    return int(any(finding.grade == "problem" for finding in findings))
+    problems, found = 0, []
+    for finding in examine(_config(arguments), quick=arguments.quick):
+        problems += finding.grade == PROBLEM
+        found.append(finding.to_dict())
+        if not arguments.json:
+            print(f"{finding.grade:<8} {finding.subject:<16} {finding.line}", flush=True)
+    if arguments.json:
+        print(json.dumps(found, indent=1))
+    return int(problems > 0)
 
 
 if __name__ == "__main__":

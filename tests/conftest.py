@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from pathlib import Path
@@ -68,3 +69,10 @@ def tiny_model_folder(tiny_run: Path) -> Path:
     output = tiny_run.parent / "model"
     export_run(tiny_run, output)
     return output
+
+
+@pytest.fixture(scope="session")
+def some_model_folder(request: pytest.FixtureRequest) -> Path:
+    """A model where it does not matter which: the tiny one, or the shipped one where torch is not there to make it."""
+    folder: Path = request.getfixturevalue("tiny_model_folder" if importlib.util.find_spec("torch") else "nano")
+    return folder

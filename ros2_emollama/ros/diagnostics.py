@@ -14,6 +14,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
+from ..doctor.machine import resident_mb
 from .watch import LIVE, STALLED, WAITING, StreamWatch
 
 OK, WARN, ERROR, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE
@@ -142,7 +143,7 @@ def _judge_stream(watch: StreamWatch, health: Health, rates: Mapping[str, float]
 
 
 def _judge_model(health: Health) -> tuple[bytes, str, list[tuple[str, str]]]:
-    values = [("model", health.model), ("queue", str(health.waiting)), ("memory_mb", f"{memory_mb():.0f}")]
+    values = [("model", health.model), ("queue", str(health.waiting)), ("memory_mb", f"{resident_mb():.0f}")]
     values += [(f"{stage}_ms", f"{1e3 * seconds:.1f}") for stage, seconds in health.stage_seconds.items()]
     temperature = temperature_celsius()
     if temperature is not None:
@@ -151,15 +152,6 @@ def _judge_model(health: Health) -> tuple[bytes, str, list[tuple[str, str]]]:
         text = f"no word from the language model for {health.speaking_seconds:.0f} s; labels go on. If it stays so, deactivate and activate"
         return ERROR, text, values
     return OK, health.model or "not loaded", values
-
-
-def memory_mb() -> float:
-    """Resident memory of this process; NaN where the kernel does not say."""
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return float("nan")
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:")), float("nan"))
 
 
 def temperature_celsius() -> float | None:

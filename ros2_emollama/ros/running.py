@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.utilities import get_default_context
 
 from ..options import ConfigError, Tree, fields
+from .compat import RclError, leave_nodes_to_their_makers
 
 NAME_WIDTH = 28
 
@@ -34,7 +36,11 @@ def run(make_node: Callable[[], Node], argv: Sequence[str] | None, finish: Calla
 
     One thread serves all callbacks: a multi-threaded executor doubles what a picture costs.
     """
-    rclpy.init(args=None if argv is None else [sys.argv[0], *argv])
+    try:
+        rclpy.init(args=None if argv is None else [sys.argv[0], *argv])
+    except RclError as error:
+        return _refused(error)
+    leave_nodes_to_their_makers(get_default_context())
     node: Node | None = None
     status = 0
     try:
@@ -47,10 +53,12 @@ def run(make_node: Callable[[], Node], argv: Sequence[str] | None, finish: Calla
     except (ConfigError, Refused) as error:
         print(f"error: {error}", file=sys.stderr)
         status = 2
-    except Exception:
+    except Exception as error:
         if rclpy.ok():
-            raise
-        # The interrupt ended ROS between two of its own steps, and the second one said so in its own words: an end like the usual ones.
+            if node is not None or not isinstance(error, RclError):
+                raise
+            status = _refused(error)
+        # Else an interrupt ended ROS between two of its own steps, and the second one said so in its own words: an end like the usual ones.
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # launch sends a second one while we leave
         if node is not None:
@@ -58,3 +66,9 @@ def run(make_node: Callable[[], Node], argv: Sequence[str] | None, finish: Calla
             node.destroy_node()
         rclpy.try_shutdown()
     return status
+
+
+def _refused(error: Exception) -> int:
+    reason = " ".join(str(error).split()).partition(", at /")[0]
+    print(f"error: ROS cannot start the node: {reason}; see: emollama doctor", file=sys.stderr)
+    return 2

@@ -1,26 +1,15 @@
-"""Where the package's own files lie: in the checkout, or in share/emollama of an installed prefix."""
+"""What a node that publishes pictures loads before ROS starts."""
 
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 
+from ..share import share_file
+from .compat import PROFILES_VARIABLE
 
-def share_file(relative: str) -> Path:
-    """Path of e.g. "config/fastdds.xml". FileNotFoundError with the places searched."""
-    checkout = Path(__file__).resolve().parents[2]
-    prefixes = [*filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)), sys.prefix]
-    places = [checkout / relative, *(Path(prefix) / "share" / "emollama" / relative for prefix in prefixes)]
-    for place in places:
-        if place.is_file():
-            return place
-    searched = ", ".join(map(str, places))
-    raise FileNotFoundError(f"{relative} is in none of {searched}; install the package again (make setup, or colcon build)")
+__all__ = ["share_file", "use_large_messages"]
 
 
 def use_large_messages() -> None:
     """Let this process publish pictures through shared memory; call before rclpy.init. A profile the user has set stays."""
-    profile = str(share_file("config/fastdds.xml"))
-    for variable in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):  # Humble and Jazzy; Kilted
-        os.environ.setdefault(variable, profile)
+    os.environ.setdefault(PROFILES_VARIABLE, str(share_file("config/fastdds.xml")))

@@ -24,6 +24,7 @@ from std_msgs.msg import String
 
 from ros2_emollama.config import Config
 from ros2_emollama.ros import conversions
+from ros2_emollama.ros.compat import leave_nodes_to_their_makers
 from ros2_emollama.ros.perception_node import PerceptionNode
 from ros2_emollama.types import AudioChunk, Explanation, Percept, Window
 from ros2_emollama.types import EmotionState as State
@@ -151,6 +152,7 @@ class Graph:
         self.context = Context()
         self.domain: int = beside.domain if beside else 40 + next(_domains) % 50
         rclpy.init(context=self.context, domain_id=self.domain)
+        leave_nodes_to_their_makers(self.context)
         self._executor = SingleThreadedExecutor(context=self.context)
         self._nodes: list[Node] = []
         self._thread = threading.Thread(target=self._spin, daemon=True)

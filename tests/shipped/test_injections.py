@@ -70,4 +70,3 @@ def test_no_injection_brings_a_mark_or_a_special_token_into_the_prompt(pipeline:
         assert len(prompt) <= len(bare) + TEXT_TOKENS + 16  # the frame around what was said
         text = tokenizer.decode(list(prompt))
         assert text.count('"') in (0, 2) and text.rstrip().endswith("[reason] The emotion is happy. Why?")
-

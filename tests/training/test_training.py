@@ -11,9 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import soundfile
 
 torch = pytest.importorskip("torch")
+soundfile = pytest.importorskip("soundfile")
 pytest.importorskip("skimage")
 
 from ros2_emollama.model.presets import LABELS, TINY  # noqa: E402
