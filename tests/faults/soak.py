@@ -12,12 +12,18 @@ from tqdm import tqdm
 
 from .rig import Rig, claim
 
-WARM_UP_SECONDS = 60.0  # or a tenth of the soak, where that is more
+WARM_UP_SECONDS = 60.0  # or a sixth of the soak, where that is more: caches of Python and DDS fill for minutes
 LONG_SECONDS = 1800.0  # below this a slope per hour is noise, and the growth as a whole is what counts
 SLOPE_MB_PER_HOUR, GROWTH_MB = 1.0, 4.0
 SAMPLE_SECONDS = 1.0
-ABSENCES = {20: {"microphone": "off"}, 23: {"microphone": "live"}, 40: {"camera": "off"}, 43: {"camera": "live"}}
-"""Second of each minute -> what happens in it."""
+SAMPLES = Path("build/soak.csv")
+"""Seconds, RSS in MB, descriptors, threads, hops lost so far: to look at while it runs, and afterwards."""
+ABSENCES = {"microphone": range(20, 23), "camera": range(40, 43)}
+"""Stream -> the seconds of each minute in which it is off."""
+
+
+def _presence(elapsed: float) -> dict[str, str]:
+    return {stream: "off" if int(elapsed) % 60 in seconds else "live" for stream, seconds in ABSENCES.items()}
 
 
 class _Sums:
@@ -39,19 +45,26 @@ def soak(clip: Path, seconds: float) -> str:
     rig = Rig(clip)
     try:
         process = psutil.Process(rig.perception.child.pid)
-        samples, sums, minute = [], _Sums(), -1
-        total = seconds + max(WARM_UP_SECONDS, seconds / 10)
+        samples, sums, told = [], _Sums(), _presence(0.0)
+        SAMPLES.parent.mkdir(exist_ok=True)
+        total = seconds + max(WARM_UP_SECONDS, seconds / 6)
         began = time.monotonic()
-        with tqdm(total=round(total), unit="s", desc="soak", file=sys.stderr, disable=not sys.stderr.isatty(), leave=False) as bar:
+        with (
+            SAMPLES.open("w", encoding="ascii") as kept,
+            tqdm(total=round(total), unit="s", desc="soak", file=sys.stderr, disable=not sys.stderr.isatty(), leave=False) as bar,
+        ):
             while (elapsed := time.monotonic() - began) < total:
-                if int(elapsed) != minute:
-                    minute = int(elapsed)
-                    rig.feed(**ABSENCES.get(minute % 60, {}))
+                if told != _presence(elapsed):
+                    told = _presence(elapsed)
+                    rig.feed(**told)
+                sample = (elapsed, process.memory_info().rss / 1e6, process.num_fds(), process.num_threads())
                 if elapsed < total - seconds:
                     del rig.states[:-1], rig.reasonings[:-1], rig.reports[:-1]
                 else:
                     sums.take(rig)
-                    samples.append((elapsed, process.memory_info().rss / 1e6, process.num_fds(), process.num_threads()))
+                    samples.append(sample)
+                kept.write(",".join(f"{value:.2f}" for value in (*sample, sums.lost)) + "\n")
+                kept.flush()
                 time.sleep(SAMPLE_SECONDS)
                 bar.update(round(time.monotonic() - began) - bar.n)
         sums.take(rig)
