@@ -61,17 +61,20 @@ def test_a_player_that_nobody_hears_gives_up_and_says_why(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_an_interrupt_ends_the_node_cleanly(some_model_folder: Path, times: int) -> None:
-    node = start("perception_node", *with_model(some_model_folder))
-    assert node.stdout is not None
-    said = ""
-    while "active" not in said:
-        line = node.stdout.readline()
-        said += line
-        assert line and "cannot" not in line, said
-    for _ in range(times):  # launch sends a second one
-        node.send_signal(signal.SIGINT)
-        time.sleep(0.05)
-    rest, _ = node.communicate(timeout=30)
+    with start("perception_node", *with_model(some_model_folder)) as node:
+        try:
+            assert node.stdout is not None
+            said = ""
+            while "active" not in said:
+                line = node.stdout.readline()
+                said += line
+                assert line and "cannot" not in line, said
+            for _ in range(times):  # launch sends a second one
+                node.send_signal(signal.SIGINT)
+                time.sleep(0.05)
+            rest, _ = node.communicate(timeout=30)
+        finally:
+            node.kill()  # a node that lives on would talk into later tests
     assert node.returncode == 0 and "Traceback" not in rest, said + rest
 
 
