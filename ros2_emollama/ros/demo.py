@@ -63,7 +63,8 @@ def play(clip: Path, player_arguments: Sequence[str], perception_arguments: Sequ
         try:
             processes.start("console")
             processes.start("perception", *perception_arguments)
-            processes.start("player", "--clip", str(clip), *player_arguments)
+            # Not before the console has found perception, or it would miss the first states.
+            processes.start("player", "--clip", str(clip), "--wait-topic", "emotion/state", *player_arguments)
             while processes.running("player") and processes.running("perception"):
                 time.sleep(0.1)
             time.sleep(LAST_WORDS_SECONDS if processes.running("perception") else 0.0)

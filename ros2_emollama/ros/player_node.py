@@ -43,13 +43,14 @@ PAUSE_SECONDS = 0.5  # between the end of the clip and leaving, so that the last
 @dataclass(frozen=True)
 class PlayOptions:
     """How a clip is played. `start_seconds`: from where; `seconds`: how much of it, counted anew from a seek; `wait_seconds`: longest wait
-    for a listener, 0 plays to nobody."""
+    for a listener, 0 plays to nobody; `wait_topic`: a topic that must have a publisher and a subscriber as well before play begins."""
 
     rate: float = 1.0
     loop: bool = False
     seconds: float = float("inf")
     wait_seconds: float = 20.0
     start_seconds: float = 0.0
+    wait_topic: str = ""
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ class PlayerNode(Node):
     def _await_listener(self) -> bool:
         deadline = time.monotonic() + self.options.wait_seconds
         publishers = (self._images, self._sounds)
-        while time.monotonic() < deadline and not all(publisher.get_subscription_count() for publisher in publishers):
+        while time.monotonic() < deadline and not self._heard():
             if self.error or self._stop.wait(0.05):
                 return False
         if self.options.wait_seconds > 0 and not any(publisher.get_subscription_count() for publisher in publishers):
@@ -200,6 +201,11 @@ class PlayerNode(Node):
             self.error = f"nobody listened within {waited}; start the perception node first, or play to nobody with --wait 0"
             return False
         return True
+
+    def _heard(self) -> bool:
+        topic = self.options.wait_topic
+        told = not topic or (self.count_publishers(topic) and self.count_subscribers(topic))
+        return bool(told) and all(publisher.get_subscription_count() for publisher in (self._images, self._sounds))
 
     def _publish(self, item: Frame | AudioChunk) -> None:
         if isinstance(item, Frame):
@@ -252,12 +258,13 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--start", type=float, default=0.0, metavar="SECONDS", help="begin there, default 0.0")
     made.add_argument("--seconds", type=_positive, default=float("inf"), help="stop after this much of the clip")
     made.add_argument("--wait", type=float, default=20.0, help="longest wait for a listener in seconds, default 20")
+    made.add_argument("--wait-topic", default="", metavar="TOPIC", help="begin only once this topic has a publisher and a subscriber too")
     return made
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     given = parser().parse_args(remove_ros_args(list(argv if argv is not None else sys.argv[1:])))
-    options = PlayOptions(given.rate, given.loop, given.seconds, given.wait, given.start)
+    options = PlayOptions(given.rate, given.loop, given.seconds, given.wait, given.start, given.wait_topic)
     use_large_messages()
 
     def started() -> PlayerNode:

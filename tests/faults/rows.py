@@ -305,9 +305,10 @@ def nobody_there(rig: Rig) -> str:
     rig.wait(lambda: rig.newest.label == EmotionState.UNKNOWN, 8.0, "the label unknown")
     found = rig.measure(MEASURED_SECONDS)
     claim(found["cpu_cores"] <= 0.5, f"{found['cpu_cores']:.2f} core")
-    claim(rig.newest.label == EmotionState.UNKNOWN, f"label {rig.newest.label}")
+    label, confidence = rig.newest.label, rig.newest.confidence
+    claim(label == EmotionState.UNKNOWN, f"label {label}")
     rig.recover()
-    return f"unknown at {rig.newest.confidence:.2f}, {found['cpu_cores']:.2f} core"
+    return f"unknown at {confidence:.2f}, {found['cpu_cores']:.2f} core"
 
 
 SHARED: tuple[Row, ...] = (

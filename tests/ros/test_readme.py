@@ -20,6 +20,18 @@ def test_the_parameters_are_those_of_the_tree(tree: Config) -> None:
     assert to_markdown(tree) in README
 
 
+@pytest.mark.ros
+def test_every_fault_and_its_claim_is_in_the_table() -> None:
+    pytest.importorskip("rclpy")
+    pytest.importorskip("emollama.msg", reason="the messages are not built; run make setup")
+    from tests.faults.alone import ALONE
+    from tests.faults.rows import SHARED
+
+    for row in (*SHARED, *ALONE):
+        assert f"| {row.__name__.replace('_', ' ')} | {row.__doc__} |" in README
+    assert f"in {len(SHARED) + len(ALONE)} ways" in README
+
+
 EVERY_NODES = (
     "/rosout", "/parameter_events", "/clock", "/emotion/explain/_action", "/perception/transition_event", "/perception/get_",
     "/perception/set_", "/perception/list_", "/perception/change_state", "/perception/describe_",

@@ -148,8 +148,7 @@ def test_the_player_has_what_it_may(graph: Graph, tmp_path: Path) -> None:
     node = PlayerNode(clip, PlayOptions(wait_seconds=5.0), context=graph.context)
     names = as_created(graph, node, lambda names: len(names["publish"]) >= 4 and len(names["reply"]) >= 6)
     too_much, not_used = differences("player", names)
-    written_for = set() if hasattr(PlayerNode, "_on_pause") else {"/player/pause", "/player/seek"}
-    assert too_much == nothing({}) and not_used == nothing({"subscribe": {"/clock"}, "reply": written_for})
+    assert too_much == nothing({}) and not_used == nothing({"subscribe": {"/clock"}})
 
 
 def test_the_console_has_what_it_may_and_no_picture_or_sound(graph: Graph) -> None:
