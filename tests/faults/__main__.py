@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from .rig import Missed, Rig, own_domain
+from .rig import Missed, Rig
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -18,7 +19,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="the rows and their claims")
     parser.add_argument("--soak", type=float, default=120.0, metavar="SECONDS", help="length of the soak, 0 for none (%(default)s)")
     given = parser.parse_args(argv)
-    own_domain()
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     from .alone import ALONE
     from .rows import SHARED
 

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,12 +15,12 @@ import psutil
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from emollama.msg import EmotionReasoning, EmotionState
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from benchmarks.graph import Process, figures, percentile
 from ros2_emollama.ros.conversions import stamp_ns
+from tests.ros.graph import Graph
 
 LEVELS = {b"\x00": "OK", b"\x01": "WARN", b"\x02": "ERROR", b"\x03": "STALE"}
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -52,13 +51,9 @@ class Rig:
         self.states: list[tuple[int, EmotionState]] = []
         self.reasonings: list[tuple[int, EmotionReasoning]] = []
         self.reports: list[DiagnosticArray] = []
-        self.context = rclpy.Context()
-        rclpy.init(context=self.context)
-        self.node = self._listen()
-        self._executor = SingleThreadedExecutor(context=self.context)
-        self._executor.add_node(self.node)
-        self._ears = threading.Thread(target=self._spin, daemon=True)
-        self._ears.start()
+        self._graph = Graph()
+        os.environ["ROS_DOMAIN_ID"] = str(self._graph.domain)  # of the processes that are started: nobody else hears of these faults
+        self.node = self._graph.add(self._listen())
         self.perception = self.start_perception()
         self.feeder: subprocess.Popen[str] | None = None
         if wait_active:
@@ -66,17 +61,11 @@ class Rig:
             self.start_feeder()
 
     def _listen(self) -> Node:
-        node = rclpy.create_node("faults", context=self.context)
+        node = rclpy.create_node("faults", context=self._graph.context)
         node.create_subscription(EmotionState, "emotion/state", lambda m: self.states.append((time.time_ns(), m)), 50)
         node.create_subscription(EmotionReasoning, "emotion/reasoning", lambda m: self.reasonings.append((time.time_ns(), m)), 50)
         node.create_subscription(DiagnosticArray, "/diagnostics", self.reports.append, 50)
         return node
-
-    def _spin(self) -> None:
-        try:
-            self._executor.spin()
-        except ExternalShutdownException:
-            return
 
     def start_perception(self) -> Process:
         parameters = [part for name, value in self._parameters.items() for part in ("-p", f"{name}:={_yaml(value)}")]
@@ -95,10 +84,7 @@ class Rig:
             self.feeder.stdin.close()
             self.feeder.wait(10)
         self.perception.end()
-        self._executor.shutdown()
-        self._ears.join(5.0)
-        self.node.destroy_node()
-        rclpy.try_shutdown(context=self.context)
+        self._graph.close()
 
     # What is done to it.
 
@@ -183,9 +169,3 @@ class Rig:
 
 def _yaml(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def own_domain() -> None:
-    """Nobody else's graph hears of these faults."""
-    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 39))
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")

@@ -64,13 +64,6 @@ class Listener(Node):
 
 
 @pytest.fixture
-def graph() -> Iterator[Graph]:
-    made = Graph()
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def listener(graph: Graph) -> Listener:
     return graph.add(Listener(graph))
 
