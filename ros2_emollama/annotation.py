@@ -13,7 +13,7 @@ import numpy as np
 from .types import UNKNOWN, EmotionState, UInt8
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-INK, SHADE, QUIET = (255, 255, 255), (24, 24, 24), (160, 160, 160)
+INK, QUIET = (255, 255, 255), (160, 160, 160)
 COLOURS = {
     "neutral": (190, 190, 190),
     "happy": (255, 200, 40),
@@ -74,5 +74,4 @@ def _caption(picture: UInt8, text: str, scale: float) -> None:
 
 def _write(picture: UInt8, text: str, at: tuple[int, int], colour: tuple[int, int, int], size: float) -> None:
     plain = text.encode("ascii", "replace").decode()  # OpenCV's letters end there
-    cv2.putText(picture, plain, at, FONT, size, SHADE, max(1, round(3 * size)), cv2.LINE_AA)
     cv2.putText(picture, plain, at, FONT, size, colour, max(1, round(1.4 * size)), cv2.LINE_AA)
