@@ -67,12 +67,18 @@ class Request:
 
 
 class RequestQueue:
-    """One request asked for and one triggered wait; a newer one of its kind takes a waiting one's place. What was asked comes first."""
+    """One request asked for and one triggered wait; a newer one of its kind takes a waiting one's place. What was asked comes first.
+
+    underway  the one that was taken, until the next `take`; with no moment between the two in which it is neither
+    since     when it was taken, on time.monotonic()
+    """
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._waiting: dict[bool, Request] = {}  # by "was asked for"
         self._closed = False
+        self.underway: Request | None = None
+        self.since = 0.0
 
     def put(self, request: Request) -> Request | None:
         """The request whose place it took, if any."""
@@ -83,14 +89,16 @@ class RequestQueue:
             return overtaken if overtaken is not None and not overtaken.ended else None
 
     def take(self) -> Request | None:
-        """Wait for a request that has not ended yet; None once closed."""
+        """Wait for a request that has not ended yet; None once closed. Whatever was under way is done."""
         with self._condition:
+            self.underway = None
             while True:
                 self._condition.wait_for(lambda: self._waiting or self._closed)
                 if self._closed:
                     return None
                 request = self._waiting.pop(True, None) or self._waiting.pop(False)
                 if not request.ended:
+                    self.underway, self.since = request, time.monotonic()
                     return request
 
     def waiting(self) -> list[Request]:

@@ -101,14 +101,13 @@ class Worker:
         self._on_error = on_error or (lambda what, error: logger.error("%s: %s", what, error))
         self._tracker = LabelTracker(config.labels)
         self._triggers = ExplanationTriggers(config.reasoner)
-        self._windows: NewestQueue[Window] = NewestQueue()
+        self._windows: NewestQueue[tuple[int, Window]] = NewestQueue()  # with the generation it belongs to
         self._perceive_seconds = float("inf")  # of the slowest window lately
         self._requests = RequestQueue()
-        self._underway: Request | None = None
         self._stopping = threading.Event()
-        self._underway_since = 0.0
         self._generation = 0
         self._newest: Percept | None = None
+        self._turn = threading.Lock()  # held while a percept becomes known, and while all is forgotten
         self._lock = threading.Lock()
         self._counters: Counter[str] = Counter()
         self._threads: list[threading.Thread] = []
@@ -130,14 +129,14 @@ class Worker:
         _take_back(self._requests.drain(), "cancelled")
         for thread in self._threads:
             thread.join(timeout=STOP_SECONDS)
-        underway = self._underway
+        underway = self._requests.underway
         if underway is not None:
             underway.give_up("cancelled")
         return not any(thread.is_alive() for thread in self._threads)
 
     def check(self) -> None:
         """End requests that are overdue, and those taken back before they were begun. Call it from any thread, several times a second."""
-        underway, deadline = self._underway, self._config.reasoner.deadline_seconds + GRACE_SECONDS
+        underway, deadline = self._requests.underway, self._config.reasoner.deadline_seconds + GRACE_SECONDS
         waiting = self._requests.waiting()
         for request in [*waiting, *([underway] if underway is not None else [])]:
             if request.age_seconds > deadline:
@@ -156,7 +155,7 @@ class Worker:
 
     def submit(self, window: Window) -> None:
         """Hand over a window; those still waiting that cannot be caught up with are overtaken and counted as lost hops."""
-        overtaken = self._windows.put(window, max(1, int(CATCH_UP_SECONDS / self._perceive_seconds)))
+        overtaken = self._windows.put((self._generation, window), max(1, int(CATCH_UP_SECONDS / self._perceive_seconds)))
         if overtaken:
             self._count("hops_lost", overtaken)
 
@@ -178,7 +177,7 @@ class Worker:
     @property
     def speaking_seconds(self) -> float:
         """For how long the reasoner has been at its present request; 0.0 while it waits for one."""
-        request, since = self._underway, self._underway_since
+        request, since = self._requests.underway, self._requests.since
         return time.monotonic() - since if request is not None else 0.0
 
     def reconfigure(self, config: Config) -> None:
@@ -188,36 +187,41 @@ class Worker:
 
     def reset(self) -> None:
         """The clock jumped, or nobody may be watched any more: forget what was held, take back what is being said."""
-        self._generation += 1  # a window being perceived just now is not heard of again
-        self._newest = None
+        with self._turn:
+            self._generation += 1  # a window being perceived just now is not heard of again
+            self._newest = None
+            self._tracker.reset()
+            self._triggers.reset()
         self._windows.drop()
         _take_back(self._requests.drain(), "cancelled")
-        underway = self._underway
+        underway = self._requests.underway
         if underway is not None:
             underway.cancelled.set()
-        self._tracker.reset()
-        self._triggers.reset()
 
     def _count(self, cause: str, n: int = 1) -> None:
         with self._lock:
             self._counters[cause] += n
 
     def _perceive_loop(self) -> None:
-        while (window := self._windows.take()) is not None:
+        while (taken := self._windows.take()) is not None:
             try:
-                self._perceive(window)
+                self._perceive(*taken)
             except Exception as error:  # noqa: BLE001 the node lives on: one bad window must not end the thread
                 self._count("perception_errors")
                 self._on_error("perception", error)
 
-    def _perceive(self, window: Window) -> None:
-        generation, began = self._generation, time.monotonic()
-        raw = self._pipeline.perceive(window)
+    def _perceive(self, generation: int, window: Window) -> None:
+        began = time.monotonic()
+        percept = self._pipeline.perceive(window)
         took = time.monotonic() - began
         self._perceive_seconds = took if self._perceive_seconds == float("inf") else max(took, CALM * self._perceive_seconds, 1e-4)
-        if generation != self._generation:
-            self._count("windows_forgotten")
-            return
+        with self._turn:
+            if generation == self._generation:
+                self._tell(percept)
+            else:
+                self._count("windows_forgotten")
+
+    def _tell(self, raw: Percept) -> None:
         percept = replace(raw, state=self._tracker.update(raw.state))
         self._newest = percept
         self._count("windows")
@@ -227,7 +231,7 @@ class Worker:
             self._enqueue(Request(percept, cause, self._on_explanation))
 
     def _enqueue(self, request: Request) -> None:
-        underway = self._underway
+        underway = self._requests.underway
         if request.cause != "period" and underway is not None and not underway.asked:
             underway.cancelled.set()  # what is being said is no longer what should be said
         overtaken = self._requests.put(request)
@@ -237,15 +241,12 @@ class Worker:
 
     def _explain_loop(self) -> None:
         while (request := self._requests.take()) is not None:
-            self._underway, self._underway_since = request, time.monotonic()
             try:
                 self._explain(request)
             except Exception as error:  # noqa: BLE001 a failing reasoner must not take the labels with it
                 self._count("reasoner_errors")
                 self._on_error("reasoner", error)
                 request.give_up("failed")
-            finally:
-                self._underway = None
 
     def _explain(self, request: Request) -> None:
         partials = Partials(request, self._config.reasoner.partial_hz)

@@ -31,10 +31,11 @@ class Tally:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
 
-    def add(self, name: str) -> bool:
+    def add(self, name: str, n: int = 1) -> bool:
         with self._lock:
-            self._counts[name] += 1
-            return self._counts[name] == 1
+            first = name not in self._counts
+            self._counts[name] += n
+            return first
 
     def snapshot(self) -> dict[str, int]:
         with self._lock:

@@ -41,7 +41,8 @@ class Outputs:
         self._states = self._publisher(EmotionState, "emotion/state")
         self._reasonings = self._publisher(EmotionReasoning, "emotion/reasoning")
         self._pictures = self._publisher(Image, "emotion/image_annotated")
-        self._expressions = _Expressions(node, config) if config.hri.enabled else None
+        self.config = config
+        self._expressions = _Expressions(node, config.hri.face_id) if config.hri.enabled else None
         self._said = ""
         self._frame: Frame | None = None
         self.frame_id = ""
@@ -64,7 +65,7 @@ class Outputs:
 
     def state(self, state: State) -> None:
         self._states.publish(conversions.state_to_message(EmotionState(), state, self.frame_id))
-        if self._expressions is not None:
+        if self._expressions is not None and state.face >= self.config.labels.presence:  # what only a voice says is no face's expression
             self._expressions.publish(state, self.frame_id)
         frame = self._frame
         if frame is not None and self.looked_at:
@@ -83,8 +84,8 @@ class _Expressions:
     The publisher follows the face on the executor's thread; states come from the worker's.
     """
 
-    def __init__(self, node: LifecycleNode, config: Config) -> None:
-        self._node, self._config = node, config
+    def __init__(self, node: LifecycleNode, face_id: str) -> None:
+        self._node = node
         self._face = ""
         self._publisher: Any = None
         try:
@@ -92,7 +93,7 @@ class _Expressions:
             ids = sounds.message_class("hri_msgs/msg/IdsList")
         except ImportError:  # a soft dependency: without it there is nobody to read this
             return
-        self._turn_to(config.hri.face_id)
+        self._turn_to(face_id)
         node.create_subscription(ids, "/humans/faces/tracked", self._on_tracked, 1)
 
     def _on_tracked(self, message: Any) -> None:
@@ -108,9 +109,8 @@ class _Expressions:
             self._publisher = self._node.create_publisher(self._kind, f"/humans/faces/{face}/expression", DEPTH)
 
     def publish(self, state: State, frame_id: str) -> None:
-        """Of a state that saw a face; what only a voice says is no face's expression."""
         publisher = self._publisher
-        if publisher is None or state.label == UNKNOWN or state.face < self._config.labels.presence:
+        if publisher is None or state.label == UNKNOWN:
             return
         message = self._kind()
         conversions.set_stamp(message.header.stamp, state.end_ns)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,7 +39,7 @@ from .inputs import Inputs, picture_from
 from .outputs import DEPTH, Outputs
 from .pictures import compressed_to_rgb, image_to_rgb
 from .running import asked_for_help, run
-from .watch import STALLED, StreamWatch
+from .watch import STALLED, STILL, StreamWatch
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 WATCH_SECONDS = 0.1
@@ -56,7 +57,7 @@ class PerceptionNode(LifecycleNode):
         self._worker: Worker | None = None
         self._assembler: WindowAssembler | None = None
         self._inputs: Inputs | None = None
-        self._seen, self._dropped = Tally(), Tally()
+        self._seen, self._dropped, self._told = Tally(), Tally(), Tally()  # told: causes that stand in the log
         self._hops_lost = 0
         self._stage, self._reason = "unconfigured", ""
         self._latency_seconds: float | None = None
@@ -67,7 +68,7 @@ class PerceptionNode(LifecycleNode):
         self._reporter, self._reported = Reporter(self.get_fully_qualified_name()), time.monotonic()
         self._activated = self._followed = 0.0
         stall = self.config.window.stall_seconds
-        self._camera, self._microphone = StreamWatch("camera", stall), StreamWatch("microphone", stall)
+        self._camera, self._microphone = StreamWatch("camera", stall), StreamWatch("microphone", stall, if_useless=STILL)
         self.create_service(SetBool, "~/enabled", self._on_enable)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not stop the watch
         self.create_timer(self.config.diagnostics.period_seconds, self._report, clock=steady)
@@ -147,6 +148,9 @@ class PerceptionNode(LifecycleNode):
             self._pipeline = None
         if self._pipeline is not None:
             self._pipeline.forget()
+        if self._assembler is not None:
+            for cause, count in self._assembler.counters.items():
+                self._dropped.add(cause, count)
         self._worker = self._assembler = self._inputs = None
 
     # Consent: open to look and listen, closed and forgetful.
@@ -229,7 +233,7 @@ class PerceptionNode(LifecycleNode):
     def _drop(self, error: BadMessage) -> None:
         if self._assembler is not None:
             self._assembler.count(error.cause)
-        if self._dropped.add(error.cause):
+        if self._told.add(error.cause):
             self.get_logger().warning(f"dropped a message ({error.cause}): {error}; more of this cause are only counted, see /diagnostics")
 
     def _submit(self, windows: Sequence[Window]) -> None:
@@ -250,6 +254,7 @@ class PerceptionNode(LifecycleNode):
 
     def _reconfigure(self, config: Config) -> None:
         before, self.config = self.config, config
+        self._outputs.config = config
         if self._pipeline is not None:
             self._pipeline.config = config
         if self._worker is not None:
@@ -272,7 +277,8 @@ class PerceptionNode(LifecycleNode):
             self._seen.add("explanations")
 
     def _on_worker_error(self, what: str, error: Exception) -> None:
-        if self._dropped.add(f"{what}_errors"):
+        self._dropped.add(f"{what}_errors")
+        if self._told.add(f"{what}_errors"):
             self.get_logger().error(f"{what} failed: {error}; more of these are only counted, see /diagnostics")
 
     # Watching, on the executor's thread.
@@ -301,6 +307,11 @@ class PerceptionNode(LifecycleNode):
         elif stage is not None:
             self.get_logger().info(f"the {watch.name} is live")
 
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Everything lost since the start, by cause."""
+        return dict(Counter(self._dropped.snapshot()) + Counter(self._assembler.counters if self._assembler is not None else {}))
+
     def _report(self) -> None:
         now = time.monotonic()
         worker, state = self._worker, self._newest
@@ -310,7 +321,7 @@ class PerceptionNode(LifecycleNode):
             reason=self._reason,
             seconds=now - self._reported,
             seen=self._seen.snapshot(),
-            dropped=self._dropped.snapshot() | (self._assembler.counters if self._assembler is not None else {}),
+            dropped=self.dropped,
             latency_seconds=self._latency_seconds,
             model=self._pipeline.describe() if self._pipeline is not None else "",
             now_seconds=self._now_seconds(),

@@ -16,10 +16,12 @@ SYNCHRONISE = "synchronise the clocks of their computers (chrony), or let the dr
 
 @dataclass
 class StreamWatch:
-    """One stream. `stage` is waiting (nothing came yet), live or stalled."""
+    """One stream. `stage` is waiting (nothing came yet), live or stalled; `if_useless` is what to say of it when states do without it
+    although it arrives."""
 
     name: str
     stall_seconds: float
+    if_useless: str = ""
     stage: str = WAITING
     stalls: int = 0
     trouble: str = ""  # why it is of no use although it arrives
@@ -36,7 +38,7 @@ class StreamWatch:
         if missing and age is not None and age < ARRIVES_SECONDS:
             behind_seconds = (other.newest_stamp_ns - self.newest_stamp_ns) * 1e-9
             apart = other.stage == LIVE and behind_seconds > self.stall_seconds
-            self.trouble = f"its stamps are {behind_seconds:.1f} s behind the {other.name}'s; {SYNCHRONISE}" if apart else STILL
+            self.trouble = f"its stamps are {behind_seconds:.1f} s behind the {other.name}'s; {SYNCHRONISE}" if apart else self.if_useless
 
     def look(self, now_seconds: float) -> str | None:
         """The new stage when it changed, else None."""

@@ -67,7 +67,7 @@ def test_bad_input_is_counted_by_cause_and_the_node_lives_on(running: tuple[Perc
     nan = driver.sound()
     nan.format, nan.data = conversions.FORMAT_FLOAT32, np.full(320, np.nan, np.float32).tobytes()
     driver.sounds.publish(nan)
-    wait_until(lambda: node._dropped.snapshot().get("audio_not_finite") == 1)
+    wait_until(lambda: node.dropped.get("audio_not_finite") == 1)
     before = len(driver.states)
     driver.feed(2.0)
     wait_until(lambda: len(driver.states) >= before + 6)
@@ -94,7 +94,7 @@ def test_a_failing_pipeline_costs_one_state_and_is_reported(
     driver.feed(1.0)
     scripted[0].fail_next = True
     driver.feed(2.0)
-    wait_until(lambda: node._dropped.snapshot().get("perception_errors") == 1)
+    wait_until(lambda: node.dropped.get("perception_errors") == 1)
     before = len(driver.states)
     driver.feed(1.0)
     wait_until(lambda: len(driver.states) > before)
@@ -113,6 +113,22 @@ def test_it_can_be_stopped_and_started_again(running: tuple[PerceptionNode, Driv
     driver.await_listener()
     driver.feed(1.0)
     wait_until(lambda: bool(driver.states))
+
+
+def test_what_was_dropped_is_counted_through_a_restart(running: tuple[PerceptionNode, Driver]) -> None:
+    node, driver = running
+    driver.feed(0.5)
+    driver.now_ns += HOP_NS
+    driver.pictures.publish(bad_picture(driver, encoding="rgb565"))
+    wait_until(lambda: node.dropped.get("image_encoding") == 1)
+    node.trigger_deactivate()
+    node.trigger_activate()
+    driver.await_listener()
+    driver.feed(0.5)
+    driver.now_ns += HOP_NS
+    driver.pictures.publish(bad_picture(driver, encoding="rgb565"))
+    wait_until(lambda: node.dropped.get("image_encoding") == 2)
+    wait_until(lambda: driver.last_report().get("dropped.image_encoding") == "2")
 
 
 def altered_model(folder: Path) -> Path:
@@ -199,5 +215,5 @@ def test_an_unusable_message_is_logged_once_a_cause(running: tuple[PerceptionNod
     for _ in range(3):
         driver.now_ns += HOP_NS
         driver.pictures.publish(bad_picture(driver, encoding="rgb565"))
-    wait_until(lambda: node._dropped.snapshot().get("image_encoding") == 3)
+    wait_until(lambda: node.dropped.get("image_encoding") == 3)
     assert len(logged) == 1 and "rgb565" in logged[0]

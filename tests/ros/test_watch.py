@@ -14,7 +14,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from std_srvs.srv import SetBool
 
 from ros2_emollama.ros.perception_node import PerceptionNode
-from ros2_emollama.ros.watch import LIVE, STALLED, WAITING, StreamWatch
+from ros2_emollama.ros.watch import LIVE, STALLED, STILL, WAITING, StreamWatch
 from tests.ros.graph import CHUNK_NS, Driver, ScriptedPipeline, wait_until
 
 Running = tuple[PerceptionNode, Driver]
@@ -32,7 +32,7 @@ def test_a_stream_is_waiting_then_live_then_stalled_and_live_again() -> None:
 
 
 def test_a_stream_that_arrives_and_is_missing_all_the_same_says_why() -> None:
-    camera, microphone = StreamWatch("camera", 0.5), StreamWatch("microphone", 0.5)
+    camera, microphone = StreamWatch("camera", 0.5), StreamWatch("microphone", 0.5, if_useless=STILL)
     camera.arrived(1.0, stamp_ns=3600 * 10**9)
     microphone.arrived(1.0, stamp_ns=3600 * 10**9)
     assert camera.look(1.0) == LIVE

@@ -232,3 +232,16 @@ def test_a_reasoner_that_raises_answers_who_asked() -> None:
         worker.ask("why?", answers.append)
         wait_for(lambda: bool(answers))
         assert answers[0].finish_reason == "failed" and "reasoner" in errors[0]
+
+
+def test_a_window_taken_before_a_reset_is_not_heard_of_after_it() -> None:
+    """However the two threads meet: a hundred resets at any moment, and no state of what was handed in before one comes after it."""
+    pipeline = ScriptedPipeline()
+    with running(pipeline, ReasonerConfig(enabled=False)) as (worker, states, _, _):
+        for index in range(1, 101):
+            worker.submit(window(index * 0.25))
+            time.sleep(0.0005 * (index % 3))
+            worker.reset()
+            known = len(states)
+            time.sleep(0.001)
+            assert len(states) == known

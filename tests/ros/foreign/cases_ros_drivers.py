@@ -106,7 +106,7 @@ def test_coded_sound_we_cannot_read_is_refused_by_name(scene: Scene) -> None:
 
     def refused() -> bool:
         publisher.publish(audio_data(PIECES[0]))
-        return scene.node._dropped.snapshot().get("audio_coded", 0) > 0
+        return scene.node.dropped.get("audio_coded", 0) > 0
 
     wait_until(refused)
     assert any("'vorbis' cannot be read" in line for line in scene.said)
