@@ -24,7 +24,6 @@ from .bad_message import BadMessage
 from .compat import SubscriptionEventCallbacks
 
 TRANSCRIPT_DEPTH = 10
-WORDS_KEPT = 4096  # characters of one message: far more than a prompt takes, and all that is held
 TRANSCRIPTS = ("std_msgs/msg/String", "hri_msgs/msg/LiveSpeech")
 OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY)
 
@@ -211,12 +210,12 @@ class Inputs:
 
     def _serve_words(self, type_name: str, kind: Any) -> Callable[[Any], None]:
         if hasattr(kind, "data"):
-            return lambda message: self._on_words(0, message.data[:WORDS_KEPT])
+            return lambda message: self._on_words(0, message.data)
 
         def take(speech: Any) -> None:
             words = speech.final or speech.incremental
             if words:  # a recogniser may send an empty one when somebody begins to speak
-                self._on_words(conversions.stamp_ns(speech.header.stamp), words[:WORDS_KEPT])
+                self._on_words(conversions.stamp_ns(speech.header.stamp), words)
 
         return take
 
