@@ -15,12 +15,11 @@ from typing import Any
 from sensor_msgs.msg import Image
 
 from ..config import CameraConfig
-from . import conversions, video
+from . import conversions, qos, video
 from .diagnostics import ERROR, OK, STALE, WARN, Tally
-from .inputs import qos_overrides
 from .running import asked_for_help, run
 from .share import use_large_messages
-from .source import Health, SourceError, SourceNode, finish, offered
+from .source import Health, SourceError, SourceNode, finish
 from .video import Grabber, Picture
 
 DEPTH = 5
@@ -36,7 +35,7 @@ class CameraNode(SourceNode[CameraConfig]):
 
     def __init__(self, opener: Callable[[CameraConfig], Any] = video.open_capture, **node_options: Any) -> None:
         super().__init__(CameraConfig(), **node_options)
-        self._images = self.create_publisher(Image, "image_raw", offered(DEPTH), qos_overriding_options=qos_overrides())
+        self._images = self.create_publisher(Image, "image_raw", qos.offered(DEPTH), qos_overriding_options=qos.overrides())
         self._opener = opener
         self._grabber: Grabber | None = None
         self._hung: list[Grabber] = []

@@ -12,25 +12,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.qos import QoSPolicyKind, QoSProfile
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
 from ..config import Config
 from ..types import AudioChunk
-from . import conversions, sounds
+from . import conversions, qos, sounds
 from .bad_message import BadMessage
 from .compat import SubscriptionEventCallbacks
 
 TRANSCRIPT_DEPTH = 10
 TRANSCRIPTS = ("std_msgs/msg/String", "hri_msgs/msg/LiveSpeech")
-OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY)
-
-
-def qos_overrides() -> QoSOverridingOptions:
-    """Lets `qos_overrides./topic.subscription.reliability` and the like stand in a params file."""
-    return QoSOverridingOptions(OVERRIDABLE)
 
 
 @dataclass
@@ -66,7 +59,7 @@ class Following:
         self.close()
         events = SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible_qos)
         self.subscription = self.node.create_subscription(
-            kind, self.topic, callback, self.qos, raw=self.raw, event_callbacks=events, qos_overriding_options=qos_overrides()
+            kind, self.topic, callback, self.qos, raw=self.raw, event_callbacks=events, qos_overriding_options=qos.overrides()
         )
         self.type_name = chosen
 
@@ -148,7 +141,7 @@ class Inputs:
                 node,
                 "image_raw/compressed" if compressed else "image_raw",
                 ("sensor_msgs/msg/CompressedImage",) if compressed else ("sensor_msgs/msg/Image",),
-                profile(image.depth, image.reliability),
+                qos.asked(image.depth, image.reliability),
                 lambda name, kind: on_picture,
                 "image",
                 raw=True,
@@ -158,12 +151,12 @@ class Inputs:
                 node,
                 "audio",
                 sounds.CANDIDATES,
-                profile(audio.depth, audio.reliability),
+                qos.asked(audio.depth, audio.reliability),
                 self._serve_sound,
                 "audio",
                 hints={"foxglove_msgs/msg/CompressedAudio": "opus and AAC are not decoded, let its publisher send RawAudio"},
             ),
-            Following(node, "transcript", TRANSCRIPTS, profile(TRANSCRIPT_DEPTH, "best_effort"), self._serve_words, "transcript"),
+            Following(node, "transcript", TRANSCRIPTS, qos.asked(TRANSCRIPT_DEPTH, "best_effort"), self._serve_words, "transcript"),
         ]
 
     @property
@@ -200,7 +193,7 @@ class Inputs:
             beside = str(self._node.resolve_topic_name("audio")).rpartition("/")[0]
             info = sounds.message_class("audio_common_msgs/msg/AudioInfo")
             # audio_capture tells it every five seconds to whoever listens then: asking for it latched would match no such publisher.
-            self._info = self._node.create_subscription(info, f"{beside}/audio_info", reader.tell, profile(1, "best_effort"))
+            self._info = self._node.create_subscription(info, f"{beside}/audio_info", reader.tell, qos.asked(1, "best_effort"))
         return take
 
     def _close_info(self) -> None:
@@ -226,9 +219,3 @@ def picture_from(cdr: bytes, kind: Any) -> Any:
         return deserialize_message(cdr, kind)
     except RuntimeError as error:  # rclpy's RMWError
         raise BadMessage("message_broken", f"{len(cdr)} bytes are no {kind.__name__}; check its publisher and the network") from error
-
-
-def profile(depth: int, reliability: str) -> QoSProfile:
-    """The QoS of a subscription."""
-    policy = ReliabilityPolicy.RELIABLE if reliability == "reliable" else ReliabilityPolicy.BEST_EFFORT
-    return QoSProfile(depth=depth, reliability=policy)

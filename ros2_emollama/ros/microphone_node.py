@@ -18,14 +18,13 @@ import numpy as np
 from emollama.msg import AudioChunk as AudioChunkMessage
 
 from ..config import MicrophoneConfig
-from . import conversions, portaudio
+from . import conversions, portaudio, qos
 from .diagnostics import ERROR, OK, STALE, WARN
-from .inputs import qos_overrides
 from .level import LevelMeter
 from .portaudio import Block, Losses, Microphone
 from .running import asked_for_help, run
 from .sounds import Continuity
-from .source import Health, SourceNode, finish, offered
+from .source import Health, SourceNode, finish
 
 DEPTH = 50  # a second of chunks
 
@@ -36,7 +35,7 @@ class MicrophoneNode(SourceNode[MicrophoneConfig]):
     def __init__(self, **node_options: Any) -> None:
         self._sounddevice = portaudio.load()
         super().__init__(MicrophoneConfig(), **node_options)
-        self._sounds = self.create_publisher(AudioChunkMessage, "audio", offered(DEPTH), qos_overriding_options=qos_overrides())
+        self._sounds = self.create_publisher(AudioChunkMessage, "audio", qos.offered(DEPTH), qos_overriding_options=qos.overrides())
         self._meter = LevelMeter()
         self._name = ""
         self._chunks, self._losses = 0, Losses()

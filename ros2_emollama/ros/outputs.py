@@ -14,8 +14,7 @@ from ..annotation import annotate
 from ..config import Config
 from ..types import UNKNOWN, Explanation, Frame
 from ..types import EmotionState as State
-from . import conversions, sounds
-from .inputs import qos_overrides
+from . import conversions, qos, sounds
 
 DEPTH = 10
 EXPRESSIONS = {
@@ -48,7 +47,7 @@ class Outputs:
         self.frame_id = ""
 
     def _publisher(self, kind: Any, topic: str) -> Any:
-        return self._node.create_lifecycle_publisher(kind, topic, DEPTH, qos_overriding_options=qos_overrides())
+        return self._node.create_lifecycle_publisher(kind, topic, DEPTH, qos_overriding_options=qos.overrides())
 
     @property
     def looked_at(self) -> bool:

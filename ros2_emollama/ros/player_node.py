@@ -29,11 +29,10 @@ from std_srvs.srv import SetBool
 
 from ..media import Clip, MediaError, read_clip
 from ..types import AudioChunk, Frame, seconds_to_ns
-from . import conversions
+from . import conversions, qos
 from .playhead import Playhead, items
 from .running import Refused, run
 from .share import use_large_messages
-from .source import offered
 
 AHEAD = 24  # frames and chunks decoded ahead of their moment
 CAMERA, MICROPHONE = "camera", "microphone"
@@ -68,8 +67,8 @@ class PlayerNode(Node):
         super().__init__("player", **node_options)
         self.clip, self.options = clip, options
         self.error = ""
-        self._images = self.create_publisher(Image, "image_raw", offered(5))
-        self._sounds = self.create_publisher(AudioChunkMessage, "audio", offered(50))
+        self._images = self.create_publisher(Image, "image_raw", qos.offered(5))
+        self._sounds = self.create_publisher(AudioChunkMessage, "audio", qos.offered(50))
         self.create_service(SetBool, "~/pause", self._on_pause)
         self.create_service(Seek, "~/seek", self._on_seek)
         self._stop = threading.Event()

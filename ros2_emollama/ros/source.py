@@ -15,7 +15,6 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from ..config import SourceConfig
 from . import parameters
@@ -42,11 +41,6 @@ class SourceError(RuntimeError):
 
 class SourceHung(SourceError):
     """A driver does not come back, and no other can be opened beside it: only a new process helps."""
-
-
-def offered(depth: int) -> QoSProfile:
-    """The QoS of what a source publishes."""
-    return QoSProfile(depth=depth, reliability=ReliabilityPolicy.RELIABLE)  # reliable offers match every subscriber
 
 
 class SourceNode(Node, ABC, Generic[C]):
