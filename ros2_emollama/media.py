@@ -220,7 +220,7 @@ def read_clip(path: Path | str, sample_rate_hz: int = 16000, fit: tuple[int, int
     with _open(path) as container:
         video, audio = _pick(container, "video"), _pick(container, "audio")
         if video is None and audio is None:
-            raise MediaError(f"{path} holds neither pictures nor sound; give a video, a sound file or a picture")
+            raise MediaError(f"{path} holds neither pictures nor sound that can be decoded; give a video, a sound file or a picture")
         starts = [stream.start_time * stream.time_base for stream in (video, audio) if stream is not None and stream.start_time is not None]
         rate = (video.average_rate or video.guessed_rate) if video is not None else None
         return Clip(
@@ -273,11 +273,13 @@ def _similar(path: Path) -> str:
 
 
 def _pick(container: av.container.InputContainer, kind: str) -> Any:
-    """The first stream of a kind that plays; the cover picture of a sound file does not."""
+    """The first stream of a kind that plays; the cover picture of a sound file does not, nor what FFmpeg has no decoder for (PyAV before
+    18.1 crashes on it)."""
     import av
 
     covers = av.stream.Disposition.attached_pic
-    return next((stream for stream in container.streams if stream.type == kind and not stream.disposition & covers), None)
+    playable = (stream for stream in container.streams if stream.type == kind and stream.codec_context is not None)
+    return next((stream for stream in playable if not stream.disposition & covers), None)
 
 
 def _ns(seconds: Fraction) -> int:

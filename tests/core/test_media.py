@@ -143,6 +143,20 @@ def test_subtitles_alone_are_neither_picture_nor_sound(tmp_path: Path) -> None:
         read_clip(path)
 
 
+@pytest.mark.parametrize("audio", [True, False])
+def test_what_has_no_decoder_is_left_out(tmp_path: Path, audio: bool) -> None:
+    path = write_clip(tmp_path / "c.mkv", seconds=0.5, audio=audio)
+    content = path.read_bytes()
+    assert content.count(b"V_MPEG4/ISO/ASP") == 1
+    path.write_bytes(content.replace(b"V_MPEG4/ISO/ASP", b"V_MPEG9/ISO/ASP"))
+    if audio:
+        clip = read_clip(path)
+        assert (clip.has_video, clip.has_audio) == (False, True) and sum(1 for _ in clip.items()) > 10
+    else:
+        with pytest.raises(MediaError, match="that can be decoded"):
+            read_clip(path)
+
+
 def test_real_clips_play_to_their_end(data: Path) -> None:
     for path in sorted((data / "clips").iterdir())[-3:]:
         frames, samples, _ = split(path, fit=(320, 240))

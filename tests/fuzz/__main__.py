@@ -34,7 +34,7 @@ def plan(targets: Sequence[Target], inputs: int) -> dict[str, int]:
 
 def run_all(targets: Sequence[Target], inputs: int, seed: int, seconds: float, quiet: bool = False) -> list[Report]:
     planned, reports = plan(targets, inputs), []
-    with tqdm(total=sum(planned.values()), unit="input", disable=quiet, mininterval=1.0) as bar:
+    with tqdm(total=sum(planned.values()), unit="input", disable=quiet or not sys.stderr.isatty(), mininterval=1.0) as bar:
         for target in targets:
             bar.set_description(target.name)
             before = bar.n
