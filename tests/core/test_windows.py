@@ -1,76 +1,13 @@
 """Windows: only stamps decide, whatever the chunk size or the order in which the two streams arrive."""
 
-import itertools
-from collections.abc import Iterable, Sequence
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ros2_emollama.types import AudioChunk, Frame, Window, seconds_to_ns
+from ros2_emollama.types import AudioChunk, Frame, seconds_to_ns
 from ros2_emollama.windows import WindowAssembler, WindowSpec
-
-RATE = 1600  # a tenth of the real rate keeps the tests quick; the grid arithmetic is the same
-SPEC = WindowSpec(sample_rate_hz=RATE)
-TICK = SPEC.tick_ns
-MS = 1_000_000
-
-Item = Frame | AudioChunk
-
-
-def source(seconds: float, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).uniform(-1, 1, round(seconds * RATE)).astype(np.float32)
-
-
-def chunks(sound: np.ndarray, sizes: Iterable[int], start_ns: int = 0) -> list[AudioChunk]:
-    found, place = [], 0
-    for size in sizes:
-        if place >= sound.size:
-            break
-        found.append(AudioChunk(start_ns + round(place * 1e9 / RATE), sound[place : place + size], RATE))
-        place += size
-    return found
-
-
-def regular(sound: np.ndarray, size: int = 32, start_ns: int = 0) -> list[AudioChunk]:
-    return chunks(sound, [size] * (sound.size // size + 1), start_ns)
-
-
-def frames(stamps_ns: Iterable[int]) -> list[Frame]:
-    return [Frame(stamp, np.full((1, 1, 3), stamp // MS % 251, np.uint8)) for stamp in stamps_ns]
-
-
-def camera(seconds: float, hz: float = 30.0, start_ns: int = 7 * MS) -> list[Frame]:
-    return frames(start_ns + round(i * 1e9 / hz) for i in range(int(seconds * hz)))
-
-
-def arrival(item: Item) -> int:
-    """A frame comes at its stamp, sound when its last sample has been heard."""
-    return item.end_ns if isinstance(item, AudioChunk) else item.stamp_ns
-
-
-def feed(items: Iterable[Item], spec: WindowSpec = SPEC, finish: bool = True) -> tuple[list[Window], WindowAssembler]:
-    assembler = WindowAssembler(spec)
-    windows: list[Window] = []
-    for item in items:
-        windows += assembler.add_audio(item) if isinstance(item, AudioChunk) else assembler.add_frame(item)
-    return (windows + assembler.finish() if finish else windows), assembler
-
-
-def live(*streams: Sequence[Item]) -> list[Item]:
-    everything: list[Item] = [item for stream in streams for item in stream]
-    return sorted(everything, key=arrival)
-
-
-def content(windows: Iterable[Window]) -> list[tuple[object, ...]]:
-    return [
-        (w.tick, tuple(e and (e.tick, e.frame.stamp_ns) for e in w.frames), w.samples.tobytes(), w.audio_seen.tobytes()) for w in windows
-    ]
-
-
-def ticks(windows: Iterable[Window]) -> list[int]:
-    return [w.tick for w in windows]
+from tests.core.streams import MS, RATE, SPEC, TICK, Item, arrival, camera, chunks, content, feed, frames, live, regular, source, ticks
 
 
 @settings(max_examples=30, deadline=None)
@@ -389,40 +326,3 @@ def test_no_order_of_stamps_breaks_the_order_of_windows_or_the_bounds_of_memory(
         for window in windows:
             assert window.samples.shape == (4 * RATE,) and window.audio_seen.shape == (16,) and len(window.frames) == 16
             assert all(e is None or e.frame.stamp_ns // TICK == e.tick == window.tick - 15 + i for i, e in enumerate(window.frames))
-
-
-def test_sound_that_stands_still_counts_as_not_heard_and_the_stream_as_missing() -> None:
-    dead = np.concatenate([source(5.0), np.zeros(4 * RATE, np.float32), source(5.0, seed=2)])
-    windows, assembler = feed(live(regular(dead), camera(14.0)))
-    by_tick = {window.tick: window for window in windows}
-    assert by_tick[20].missing == () and by_tick[20].audio_seen.all()
-    noticed = min(tick for tick, window in by_tick.items() if "audio" in window.missing)
-    assert noticed * TICK <= seconds_to_ns(5.75)  # stall_seconds, and a tick
-    still = by_tick[36]  # [5 s, 9 s): all of it silent but for what it takes to be sure
-    assert still.audio_seen.sum() <= 2 and not still.samples[-3 * RATE :].any()
-    assert by_tick[40].missing == () and by_tick[52].audio_seen.all()
-    assert 12 <= assembler.counters["flat_audio_ticks"] <= 15
-
-
-@given(st.lists(st.integers(1, 700), min_size=60, max_size=90))
-@settings(max_examples=25, deadline=None)
-def test_stillness_does_not_depend_on_how_sound_is_cut(sizes: list[int]) -> None:
-    value = np.float32(0.25)
-    dead = np.concatenate([source(1.0), np.full(2 * RATE, value), source(1.0, seed=2), np.full(RATE, value), source(2.0, seed=3)])
-    whole, cut = feed(regular(dead))[0], feed(chunks(dead, itertools.cycle(sizes)))[0]
-    for one, other in zip(whole, cut, strict=True):
-        assert np.array_equal(one.audio_seen, other.audio_seen) and np.array_equal(one.samples, other.samples)
-
-
-def test_a_stream_that_stalls_is_missing_within_a_second_and_back_with_its_first_data() -> None:
-    pictures = [*camera(5.0), *camera(5.0, start_ns=8_007 * MS)]
-    windows, _ = feed(live(regular(source(13.0)), pictures))
-    missing = {window.tick: window.missing for window in windows}
-    assert missing[20] == ()
-    assert missing[23] == ("video",) and missing[31] == ("video",)
-    assert missing[33] == ()
-
-
-def test_a_stream_that_never_came_is_missing() -> None:
-    assert {window.missing for window in feed(regular(source(6.0)))[0]} == {("video",)}
-    assert {window.missing for window in feed(camera(6.0))[0]} == {("audio",)}
