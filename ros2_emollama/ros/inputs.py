@@ -1,8 +1,9 @@
 """The perception node's subscriptions: pictures, sound, words. Opened on activation, closed without a trace.
 
-A topic's type is followed: where its publishers send another one that we can read, the subscription changes over; where they send one that
-we cannot, and where a publisher's QoS does not match, the log says so once, with the cure. audio_common's AudioInfo is heard on the topic
-audio_info beside the sound.
+All is subscribed serialized, for two reasons: of most pictures only the stamp is wanted, and a message that the middleware cannot read
+would vanish inside it, uncounted. A topic's type is followed: where its publishers send another one that we can read, the subscription
+changes over; where they send one that we cannot, and where a publisher's QoS does not match, the log says so once, with the cure.
+audio_common's AudioInfo is heard on the topic audio_info beside the sound.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Following:
     """One subscription whose type is that of the topic's publishers.
 
     readable  type names, the preferred one first
-    serve     type name and class → what takes a message. ImportError: that message cannot be read after all
+    serve     type name and class → what takes a serialized message. ImportError: that message cannot be read after all
     hints     type name → cure, for types that are readable another way
     """
 
@@ -39,9 +40,8 @@ class Following:
     topic: str
     readable: Sequence[str]
     qos: QoSProfile
-    serve: Callable[[str, Any], Callable[[Any], None]]
+    serve: Callable[[str, Any], Callable[[bytes], None]]
     section: str
-    raw: bool = False
     hints: Mapping[str, str] = field(default_factory=dict)
     type_name: str = ""
     subscription: Any = None
@@ -59,7 +59,7 @@ class Following:
         self.close()
         events = SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible_qos)
         self.subscription = self.node.create_subscription(
-            kind, self.topic, callback, self.qos, raw=self.raw, event_callbacks=events, qos_overriding_options=qos.overrides()
+            kind, self.topic, callback, self.qos, raw=True, event_callbacks=events, qos_overriding_options=qos.overrides()
         )
         self.type_name = chosen
 
@@ -144,7 +144,6 @@ class Inputs:
                 qos.asked(image.depth, image.reliability),
                 lambda name, kind: on_picture,
                 "image",
-                raw=True,
                 hints={other[0]: f"set image.transport to {other[1]}"},
             ),
             Following(
@@ -180,7 +179,18 @@ class Inputs:
         for topic in self._topics:
             topic.follow()
 
-    def _serve_sound(self, type_name: str, kind: Any) -> Callable[[Any], None]:
+    def _reading(self, kind: Any, take: Callable[[Any], None]) -> Callable[[bytes], None]:
+        def read(cdr: bytes) -> None:
+            try:
+                message = message_from(cdr, kind)
+            except BadMessage as error:
+                self._on_bad(error)
+                return
+            take(message)
+
+        return read
+
+    def _serve_sound(self, type_name: str, kind: Any) -> Callable[[bytes], None]:
         reader = sounds.SoundReader(kind, self._config.audio, self._on_bad)
 
         def take(message: Any) -> None:
@@ -194,27 +204,27 @@ class Inputs:
             info = sounds.message_class("audio_common_msgs/msg/AudioInfo")
             # audio_capture tells it every five seconds to whoever listens then: asking for it latched would match no such publisher.
             self._info = self._node.create_subscription(info, f"{beside}/audio_info", reader.tell, qos.asked(1, "best_effort"))
-        return take
+        return self._reading(kind, take)
 
     def _close_info(self) -> None:
         if self._info is not None:
             self._node.destroy_subscription(self._info)
         self._info = None
 
-    def _serve_words(self, type_name: str, kind: Any) -> Callable[[Any], None]:
+    def _serve_words(self, type_name: str, kind: Any) -> Callable[[bytes], None]:
         if hasattr(kind, "data"):
-            return lambda message: self._on_words(0, message.data)
+            return self._reading(kind, lambda message: self._on_words(0, message.data))
 
         def take(speech: Any) -> None:
             words = speech.final or speech.incremental
             if words:  # a recogniser may send an empty one when somebody begins to speak
                 self._on_words(conversions.stamp_ns(speech.header.stamp), words)
 
-        return take
+        return self._reading(kind, take)
 
 
-def picture_from(cdr: bytes, kind: Any) -> Any:
-    """An Image or CompressedImage from the bytes on the wire. BadMessage (message_broken) where they are none."""
+def message_from(cdr: bytes, kind: Any) -> Any:
+    """The message of that class from its bytes on the wire. BadMessage (message_broken) where they are none."""
     try:
         return deserialize_message(cdr, kind)
     except RuntimeError as error:  # rclpy's RMWError

@@ -35,7 +35,7 @@ from . import conversions, parameters
 from .bad_message import BadMessage
 from .diagnostics import Health, Reporter, Tally
 from .explain_server import ExplainServer
-from .inputs import Inputs, picture_from
+from .inputs import Inputs, message_from
 from .outputs import DEPTH, Outputs
 from .pictures import compressed_to_rgb, image_to_rgb
 from .running import asked_for_help, run
@@ -212,7 +212,7 @@ class PerceptionNode(LifecycleNode):
 
     def _take_picture(self, assembler: WindowAssembler, stamp: int, cdr: bytes) -> list[Window]:
         assert self._inputs is not None
-        message = picture_from(cdr, self._inputs.picture_class)
+        message = message_from(cdr, self._inputs.picture_class)
         pixels = compressed_to_rgb(message) if isinstance(message, CompressedImage) else image_to_rgb(message)
         frame = Frame(stamp, pixels)
         self._outputs.see(frame, message.header.frame_id)

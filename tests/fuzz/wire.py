@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 from emollama.msg import AudioChunk as AudioChunkMessage
-from rclpy.serialization import deserialize_message, serialize_message
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
 from ros2_emollama.config import AudioConfig
 from ros2_emollama.ros import conversions
 from ros2_emollama.ros.bad_message import BadMessage
-from ros2_emollama.ros.inputs import picture_from
+from ros2_emollama.ros.inputs import message_from
 from ros2_emollama.ros.sounds import SoundReader
 from ros2_emollama.types import AudioChunk
 from tests.fuzz.engine import ACCEPTED, Target
@@ -46,7 +46,7 @@ def look(kind: Any) -> Any:
     def attempt(data: bytes) -> str:
         try:
             conversions.serialized_stamp_ns(data)
-            message = picture_from(data, kind)
+            message = message_from(data, kind)
         except BadMessage as error:
             return refused(error)
         return try_coded_picture(message) if kind is CompressedImage else try_picture(message)
@@ -56,9 +56,9 @@ def look(kind: Any) -> Any:
 
 def listen(data: bytes) -> str | None:
     try:
-        message = deserialize_message(data, AudioChunkMessage)
-    except RuntimeError:  # the middleware drops it before anybody sees it
-        return "not delivered"
+        message = message_from(data, AudioChunkMessage)
+    except BadMessage as error:
+        return refused(error)
     bad: list[BadMessage] = []
     chunks = SoundReader(AudioChunkMessage, AudioConfig(), bad.append).read(message, STAMP_NS)
     return ACCEPTED if chunks else refused(bad[0]) if bad else None
@@ -66,9 +66,9 @@ def listen(data: bytes) -> str | None:
 
 def read_words(data: bytes) -> str:
     try:
-        message = deserialize_message(data, String)
-    except RuntimeError:
-        return "not delivered"
+        message = message_from(data, String)
+    except BadMessage as error:
+        return refused(error)
     assert isinstance(message.data, str)
     return ACCEPTED
 
