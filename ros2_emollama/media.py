@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .sound import resampler
+from .sound import RATES_HZ, resampler
 from .types import NANOSECONDS, AudioChunk, Float32, Frame, UInt8
 
 if TYPE_CHECKING:
@@ -116,6 +116,9 @@ class Clip:
 
         run: _SoundRun | None = None
         for frame in self._decode("audio"):
+            if not RATES_HZ[0] <= frame.sample_rate <= RATES_HZ[1]:
+                self.damaged_packets += 1
+                continue
             seconds = frame.pts * frame.time_base - self.start_seconds if frame.pts is not None else None
             if run is None or run.broken_by(frame.sample_rate, seconds):
                 yield from run.finish() if run else ()

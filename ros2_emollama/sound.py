@@ -19,6 +19,7 @@ from .types import NANOSECONDS, AudioChunk, Float32
 if TYPE_CHECKING:
     import soxr
 
+RATES_HZ = (4000, 384000)  # what sound may claim to be sampled at: a damaged header says anything
 FLAT_NS = 300_000_000  # the same value for this long is a dead or muted microphone: a live one's last bit is never still
 JITTER_NS = 5_000_000  # a driver stamps a chunk when it wakes up: less than this is no hole and no overlap
 RESAMPLER_QUALITY = "HQ"  # lags the input by 37 ms at 48 kHz, 20 ms chunks; "LQ" would lag by 20 ms

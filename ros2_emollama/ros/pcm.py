@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from ..sound import RATES_HZ
 from ..types import Float32
 from .bad_message import BadMessage
 from .mp3 import is_mp3
 
-RATES_HZ = (4000, 384000)  # what a microphone may claim
 MAX_CHANNELS = 64
 
 FORMATS: dict[str, tuple[str, float]] = {

@@ -1,5 +1,6 @@
 """Media: what a file holds comes out in order, upright, at one rate; a file that cannot be played says why."""
 
+import wave
 from pathlib import Path
 
 import av
@@ -155,6 +156,16 @@ def test_what_has_no_decoder_is_left_out(tmp_path: Path, audio: bool) -> None:
     else:
         with pytest.raises(MediaError, match="that can be decoded"):
             read_clip(path)
+
+
+def test_sound_at_a_rate_no_microphone_has_is_damage_and_not_an_hour_of_sound(tmp_path: Path) -> None:
+    path = tmp_path / "slow.wav"
+    with wave.open(str(path), "wb") as sound:
+        sound.setparams((1, 2, 4, 0, "NONE", ""))
+        sound.writeframes(bytes(2 * 3200))
+    clip = read_clip(path)
+    with pytest.raises(MediaError, match="damaged"):
+        list(clip.items())
 
 
 def test_real_clips_play_to_their_end(data: Path) -> None:
