@@ -75,9 +75,9 @@ def soak(clip: Path, seconds: float) -> str:
 
 def _judge(samples: np.ndarray, sums: _Sums, seconds: float) -> str:
     hours, rss, descriptors, threads = samples[:, 0] / 3600, samples[:, 1], samples[:, 2], samples[:, 3]
-    # Pictures in flight come and go, and more of them while the machine is busy: what a minute keeps is the least of it.
-    minutes = [part for part in np.array_split(np.arange(len(rss)), max(2, round(seconds / 60))) if part.size]
-    slope = float(np.polyfit([hours[part].mean() for part in minutes], [rss[part].min() for part in minutes], 1)[0])
+    # Pictures in flight come and go, and more of them while the machine is busy: what is kept is the least of some minutes.
+    parts = [part for part in np.array_split(np.arange(len(rss)), max(4, round(seconds / 300))) if part.size]
+    slope = float(np.polyfit([hours[part].mean() for part in parts], [rss[part].min() for part in parts], 1)[0])
     quarter = max(1, len(rss) // 4)
     growth = float(rss[-quarter:].min() - rss[:quarter].min())
     said = (
