@@ -16,6 +16,7 @@ WARM_UP_SECONDS = 60.0  # or a sixth of the soak, where that is more: caches of 
 LONG_SECONDS = 1800.0  # below this a slope per hour is noise, and the growth as a whole is what counts
 SLOPE_MB_PER_HOUR, GROWTH_MB = 1.0, 4.0
 SAMPLE_SECONDS = 1.0
+STOPPED_SECONDS = 2.0
 SAMPLES = Path("build/soak.csv")
 """Seconds, RSS in MB, descriptors, threads, hops lost so far: to look at while it runs, and afterwards."""
 ABSENCES = {"microphone": range(20, 23), "camera": range(40, 43)}
@@ -46,6 +47,7 @@ def soak(clip: Path, seconds: float) -> str:
     try:
         process = psutil.Process(rig.perception.child.pid)
         samples, sums, told = [], _Sums(), _presence(0.0)
+        _fill_queues(process)
         SAMPLES.parent.mkdir(exist_ok=True)
         total = seconds + max(WARM_UP_SECONDS, seconds / 6)
         began = time.monotonic()
@@ -71,6 +73,17 @@ def soak(clip: Path, seconds: float) -> str:
         return _judge(np.array(samples), sums, seconds)
     finally:
         rig.close()
+
+
+def _fill_queues(process: psutil.Process) -> None:
+    """Let every queue fill to its depth once: DDS keeps the room that its fullest moment took, a megabyte a picture, and would else take it
+    step by step whenever the machine is busy."""
+    time.sleep(STOPPED_SECONDS)
+    for _ in range(2):
+        process.suspend()
+        time.sleep(STOPPED_SECONDS)
+        process.resume()
+        time.sleep(STOPPED_SECONDS)
 
 
 def _judge(samples: np.ndarray, sums: _Sums, seconds: float) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.domains import take_domain
 
 COLCON = os.environ.get("EMOLLAMA_COLCON", "")
 pytestmark = [pytest.mark.ros, pytest.mark.skipif(not COLCON, reason="make test-colcon runs it")]
@@ -21,6 +22,7 @@ NOT_SOURCE = shutil.ignore_patterns(
 )
 MODES = {"plain": (), "symlink": ("--symlink-install",)}
 
+DOMAIN, _claim = take_domain()
 
 def underlay() -> dict[str, str]:
     """What `source /opt/ros/…/setup.bash` does on a robot, for ROS from wheels."""
@@ -32,7 +34,7 @@ def underlay() -> dict[str, str]:
         "VIRTUAL_ENV": str(prefix),
         "PATH": f"{prefix / 'bin'}:{os.environ['PATH']}",
         "LD_LIBRARY_PATH": ":".join(filter(None, libraries)),
-        "ROS_DOMAIN_ID": str(1 + os.getpid() % 38),
+        "ROS_DOMAIN_ID": str(DOMAIN),
         "PYTHONUNBUFFERED": "1",
         "PYTHONPATH": "",
     }

@@ -15,7 +15,9 @@ import pytest
 pytest.importorskip("launch.actions", reason="ROS's launch is not here; from the checkout's root `launch` is our folder")
 pytest.importorskip("launch_ros.actions")
 from tests.core.clips import write_clip
+from tests.domains import take_domain
 
+DOMAIN, _claim = take_domain()
 pytestmark = [pytest.mark.ros, pytest.mark.skipif(shutil.which("ros2") is None, reason="no ros2 command; source ROS and the workspace")]
 
 
@@ -24,7 +26,7 @@ class Launched:
 
     def __init__(self, log: Path, *arguments: str) -> None:
         self._log = log
-        environment = os.environ | {"ROS_DOMAIN_ID": str(1 + os.getpid() % 38), "PYTHONUNBUFFERED": "1"}
+        environment = os.environ | {"ROS_DOMAIN_ID": str(DOMAIN), "PYTHONUNBUFFERED": "1"}
         with log.open("w", encoding="utf-8") as stream:
             command = ["ros2", "launch", "emollama", *arguments]
             self.process = subprocess.Popen(command, env=environment, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True)

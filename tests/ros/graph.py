@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -29,11 +27,11 @@ from ros2_emollama.ros.perception_node import PerceptionNode
 from ros2_emollama.types import AudioChunk, Explanation, Percept, Window
 from ros2_emollama.types import EmotionState as State
 from ros2_emollama.windows import WindowSpec
+from tests.domains import take_domain
 
 PICTURE = np.full((48, 64, 3), 90, np.uint8)
 CHUNK_NS = 20_000_000
 PICTURE_NS = 50_000_000
-_domains = itertools.count(os.getpid() % 50)
 
 
 def wait_until(reached: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -150,7 +148,7 @@ class Graph:
 
     def __init__(self, beside: Graph | None = None) -> None:
         self.context = Context()
-        self.domain: int = beside.domain if beside else 40 + next(_domains) % 50
+        self.domain, self._claim = (beside.domain, None) if beside else take_domain()
         rclpy.init(context=self.context, domain_id=self.domain)
         leave_nodes_to_their_makers(self.context)
         self._executor = SingleThreadedExecutor(context=self.context)
@@ -177,6 +175,8 @@ class Graph:
         for node in self._nodes:
             node.destroy_node()
         rclpy.try_shutdown(context=self.context)
+        if self._claim is not None:
+            self._claim.close()
 
 
 def perception(graph: Graph, **parameters: Any) -> PerceptionNode:

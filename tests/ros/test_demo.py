@@ -19,12 +19,14 @@ from ros2_emollama.options import load_yaml, to_yaml
 from ros2_emollama.ros.share import share_file
 from tests.conftest import REPOSITORY
 from tests.core.clips import write_clip
+from tests.domains import take_domain
 
+DOMAIN, _claim = take_domain()
 pytestmark = pytest.mark.ros
 
 
 def environment() -> dict[str, str]:
-    return os.environ | {"ROS_DOMAIN_ID": str(1 + os.getpid() % 38), "PYTHONUNBUFFERED": "1"}
+    return os.environ | {"ROS_DOMAIN_ID": str(DOMAIN), "PYTHONUNBUFFERED": "1"}
 
 
 def start(module: str, *arguments: str) -> subprocess.Popen[str]:

@@ -1,0 +1,25 @@
+"""ROS domains that nobody else on this machine tests in: two graphs in one domain hear each other's cameras."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from pathlib import Path
+from typing import TextIO
+
+DOMAINS = range(1, 101)  # above, DDS's ports meet those that the system hands out
+
+
+def take_domain() -> tuple[int, TextIO]:
+    """A domain, and the file whose lock holds it: close it to give the domain back; the end of the process does so too."""
+    for offset in DOMAINS:
+        domain = DOMAINS[(os.getpid() + offset) % len(DOMAINS)]
+        claim = (Path(tempfile.gettempdir()) / f"emollama-test-domain-{domain}.lock").open("w", encoding="ascii")
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            claim.close()
+        else:
+            return domain, claim
+    raise RuntimeError(f"all {len(DOMAINS)} ROS domains are in use by tests; end some")
