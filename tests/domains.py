@@ -15,7 +15,8 @@ def take_domain() -> tuple[int, TextIO]:
     """A domain, and the file whose lock holds it: close it to give the domain back; the end of the process does so too."""
     for offset in DOMAINS:
         domain = DOMAINS[(os.getpid() + offset) % len(DOMAINS)]
-        claim = (Path(tempfile.gettempdir()) / f"emollama-test-domain-{domain}.lock").open("w", encoding="ascii")
+        lock = Path(tempfile.gettempdir()) / f"emollama-test-domain-{os.getuid()}-{domain}.lock"
+        claim = lock.open("w", encoding="ascii")
         try:
             fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
