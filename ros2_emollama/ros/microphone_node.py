@@ -25,6 +25,7 @@ from .portaudio import Block, Losses, Microphone
 from .running import asked_for_help, run
 from .sounds import Continuity
 from .source import Health, SourceNode, finish
+from .watch import STILL
 
 DEPTH = 50  # a second of chunks
 
@@ -107,7 +108,7 @@ class MicrophoneNode(SourceNode[MicrophoneConfig]):
         if lost:
             return WARN, f"{lost} losses since the last report; the machine is too busy, or chunk_ms too short"
         if still:
-            return WARN, "arrives, but always with the same value; is it muted or unplugged?"
+            return WARN, STILL
         return OK, "live"
 
 
