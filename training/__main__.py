@@ -16,15 +16,23 @@ def _paths(arguments: argparse.Namespace) -> object:
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
-    from .data import prepare_faces, prepare_voices
+    from ros2_emollama.model.presets import NANO
 
-    cache = Path(arguments.cache)
+    from .data import prepare_faces, prepare_voices
+    from .hearing import prepare_mels
+
+    data, cache = Path(arguments.data), Path(arguments.cache)
     cache.mkdir(parents=True, exist_ok=True)
-    for done, work, what in (("faces.json", prepare_faces, "faces"), ("voices.json", prepare_voices, "voices")):
+    steps = (
+        ("faces.json", "faces", lambda: prepare_faces(data, cache)),
+        ("voices.json", "voices", lambda: prepare_voices(data, cache)),
+        ("voice_mel_ends.npy", "voices as mel power", lambda: prepare_mels(cache, NANO.audio)),
+    )
+    for done, what, work in steps:
         if (cache / done).is_file():
             print(f"{what}: {cache / done} stands; delete it to read the data again")
         else:
-            print(f"{what}: {work(Path(arguments.data), cache)} kept")
+            print(f"{what}: {work()} kept")
     return 0
 
 

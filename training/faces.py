@@ -6,6 +6,8 @@ other cameras. Labels are softened: annotators of these sets disagree on about a
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -14,12 +16,15 @@ from torch import Tensor, nn
 from ros2_emollama.model.presets import LABELS, Preset
 from ros2_emollama.model.vision import FaceNet, normalise
 
+from .compose import background
 from .data import Faces
+from .dice import Dice
 from .loop import Schedule, fit, recall_figures
 from .paths import Paths
 
-FACE_SCHEDULE = Schedule(steps=2400, batch=128, learning_rate=4e-3, weight_decay=0.03, validate_every=400)
+FACE_SCHEDULE = Schedule(steps=8400, batch=128, learning_rate=3e-3, weight_decay=0.05, validate_every=1200)
 SMOOTHING = 0.1
+SURROUNDINGS = 1024
 
 
 class FaceClassifier(nn.Module):
@@ -36,47 +41,63 @@ class FaceClassifier(nn.Module):
         return logits
 
 
+@lru_cache(maxsize=1)
+def surroundings() -> Tensor:
+    """(SURROUNDINGS, 1, 48, 48) pieces of drawn and photographed backgrounds: what a camera sees beside a face."""
+    rng = np.random.default_rng(21)
+    pieces = [background(rng, 96)[:48, :48] for _ in range(SURROUNDINGS)]
+    return torch.from_numpy(np.stack(pieces)).unsqueeze(1)
+
+
 def jitter(pictures: Tensor, rng: np.random.Generator) -> Tensor:
     """(N, 1, 48, 48) in [0, 1] → the same shape, as an imperfect glimpse in other light would see it."""
-    count, device = pictures.shape[0], pictures.device
-
-    def draw(low: float, high: float) -> Tensor:
-        return torch.from_numpy(rng.uniform(low, high, count).astype(np.float32)).to(device)
-
-    angle, scale = draw(-0.3, 0.3), torch.exp(draw(-0.2, 0.25))
-    flip = torch.where(draw(0, 1) < 0.5, -1.0, 1.0)
+    count = pictures.shape[0]
+    dice = Dice(rng, count)
+    angle, scale = dice.draw(-0.25, 0.25), torch.exp(dice.draw(-0.15, 0.2))
+    flip = torch.where(dice.draw(0, 1) < 0.5, -1.0, 1.0)
     cosine, sine = torch.cos(angle) * scale, torch.sin(angle) * scale
-    theta = torch.stack([cosine * flip, -sine, draw(-0.16, 0.16), sine * flip, cosine, draw(-0.16, 0.16)], dim=1).view(-1, 2, 3)
+    theta = torch.stack([cosine * flip, -sine, dice.draw(-0.12, 0.12), sine * flip, cosine, dice.draw(-0.12, 0.12)], dim=1).view(-1, 2, 3)
     pictures = farther(pictures, rng)
     grid = F.affine_grid(theta, list(pictures.shape), align_corners=False)
     moved = F.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
-    return relight(moved, draw)
+    return relight(among_others(moved, grid, dice), dice)
+
+
+def among_others(moved: Tensor, grid: Tensor, dice: Dice) -> Tensor:
+    """Two pictures in five end in a soft oval, and something else begins; the others go on, mirrored."""
+    across = (grid[..., 0] / dice.draw(0.8, 1.05).view(-1, 1, 1)).abs()
+    down = (grid[..., 1] / dice.draw(0.9, 1.1).view(-1, 1, 1)).abs()
+    reach = across**2.5 + down**2.5
+    mask = ((1 - reach ** (1 / 2.5)) / dice.draw(0.05, 0.3).view(-1, 1, 1)).clamp(0, 1).unsqueeze(1)
+    mask = torch.where((dice.draw(0, 1) < 0.4).view(-1, 1, 1, 1), mask, torch.ones(()))
+    return moved * mask + surroundings()[dice.whole(SURROUNDINGS)] * (1 - mask)
 
 
 def farther(pictures: Tensor, rng: np.random.Generator) -> Tensor:
     """The whole batch through fewer pixels, one time in three: what a small face in the view looks like."""
-    if rng.random() > 0.35:
+    if rng.random() > 0.25:
         return pictures
     side = int(rng.integers(18, 40))
     small = F.interpolate(pictures, size=(side, side), mode="area")
     return F.interpolate(small, size=pictures.shape[-2:], mode="bilinear", align_corners=False)
 
 
-def relight(pictures: Tensor, draw: object) -> Tensor:
+def relight(pictures: Tensor, dice: Dice) -> Tensor:
     """Gamma, a light from one side, sensor noise."""
-    assert callable(draw)
-    side = pictures.shape[-1]
-    gamma = torch.exp(draw(-0.5, 0.5)).view(-1, 1, 1, 1)
-    ramp = torch.linspace(-1, 1, side, device=pictures.device)
-    light = 1 + draw(-0.35, 0.35).view(-1, 1, 1, 1) * ramp.view(1, 1, 1, -1) + draw(-0.25, 0.25).view(-1, 1, 1, 1) * ramp.view(1, 1, -1, 1)
-    noise = draw(0.0, 0.05).view(-1, 1, 1, 1) * torch.randn_like(pictures)
-    return (pictures.clamp(0, 1) ** gamma * light + noise).clamp(0, 1)
+    ramp = torch.linspace(-1, 1, pictures.shape[-1])
+
+    def draw(low: float, high: float) -> Tensor:
+        return dice.draw(low, high).view(-1, 1, 1, 1)
+
+    light = 1 + draw(-0.3, 0.3) * ramp.view(1, 1, 1, -1) + draw(-0.2, 0.2) * ramp.view(1, 1, -1, 1)
+    noisy = pictures.clamp(0, 1) ** torch.exp(draw(-0.4, 0.4)) * light + draw(0.0, 0.04) * torch.randn_like(pictures)
+    return noisy.clamp(0, 1)
 
 
 def erase(crops: Tensor, rng: np.random.Generator) -> Tensor:
     """A flat patch over part of every other crop: hands, hair, glasses."""
     side = crops.shape[-1]
-    for index in np.flatnonzero(rng.random(crops.shape[0]) < 0.4):
+    for index in np.flatnonzero(rng.random(crops.shape[0]) < 0.3):
         height, width = rng.integers(6, 18, 2)
         top, left = rng.integers(0, side - height), rng.integers(0, side - width)
         crops[index, :, top : top + height, left : left + width] = float(rng.normal(0, 0.7))
@@ -112,8 +133,8 @@ def train_faces(preset: Preset, paths: Paths, schedule: Schedule = FACE_SCHEDULE
         pictures = torch.from_numpy(faces.pictures[train[places]]).float().unsqueeze(1) / 255
         crops = erase(normalise(jitter(pictures, rng)), rng)
         targets = soft_targets(torch.from_numpy(faces.labels[train[places]]), trust[places])
-        if rng.random() < 0.5:
-            share, order = float(rng.beta(0.4, 0.4)), torch.from_numpy(rng.permutation(batch))
+        if rng.random() < 0.3:
+            share, order = float(rng.beta(0.3, 0.3)), torch.from_numpy(rng.permutation(batch))
             crops, targets = share * crops + (1 - share) * crops[order], share * targets + (1 - share) * targets[order]
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(crops)
