@@ -41,7 +41,7 @@ STAMPS := $(V)/.stamps
 BUILD  := build/$(notdir $(V))
 WIRE   := CMakeLists.txt package.xml $(wildcard msg/*.msg action/*.action srv/*.srv launch/*.py config/*.* config/*/*)
 
-.PHONY: help setup dev demo test test-runtime test-kilted test-oldest test-colcon colcon-workspace lint bench faults fuzz train-nano clean
+.PHONY: help setup dev landmarks demo test test-runtime test-kilted test-oldest test-colcon colcon-workspace lint bench faults fuzz train-nano clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -145,10 +145,20 @@ faults: dev .demo/clip.mp4  ## break the running graph in every known way and ch
 DATA ?= ../shared/data
 RUN  ?= runs/nano
 
-train-nano: dev  ## train the shipped model again; goes on where it was stopped: make train-nano [DATA=folder] [RUN=folder]
+# One network out of a wheel, which is unpacked to be read and not installed: mediapipe asks for NumPy below 2, and its later wheels ship no
+# networks. The wheel named here is the same on every machine.
+LANDMARKS := .landmarks/mediapipe/modules/face_landmark/face_landmark.tflite
+
+landmarks: $(LANDMARKS)  ## the face landmarks that training measures with (.landmarks)
+
+$(LANDMARKS): | $(STAMPS)/ros
+	$(PIP) --no-deps --only-binary=:all: --platform manylinux_2_28_x86_64 --python-version 3.12 --target .landmarks mediapipe==0.10.21
+	test -f $@
+
+train-nano: dev landmarks  ## train the shipped model again; goes on where it was stopped: make train-nano [DATA=folder] [RUN=folder]
 	$(PY) -m training prepare --data '$(DATA)' --cache cache
 	$(PY) -m training fit --recipe nano --data '$(DATA)' --cache cache --run '$(RUN)'
 	$(PY) -m export.to_onnx --run '$(RUN)' --output models/nano --licence CC-BY-NC-SA-4.0
 
 clean:  ## remove the environments and everything built
-	rm -rf $(V) .venv-kilted .venv-oldest .venv-colcon build .demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(V) .venv-kilted .venv-oldest .venv-colcon .landmarks build .demo .mypy_cache .ruff_cache .pytest_cache

@@ -1,4 +1,4 @@
-"""python -m training prepare | fit | manifest | evaluate"""
+"""python -m training prepare | fit | manifest | evaluate | check"""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ def _prepare(arguments: argparse.Namespace) -> int:
     from ros2_emollama.model.presets import NANO
 
     from .data import prepare_faces, prepare_voices
+    from .face_measures import LANDMARK_MODEL
     from .hearing import prepare_mels
+    from .measures import prepare_measures
 
     data, cache = Path(arguments.data), Path(arguments.cache)
     cache.mkdir(parents=True, exist_ok=True)
@@ -33,6 +35,9 @@ def _prepare(arguments: argparse.Namespace) -> int:
             print(f"{what}: {cache / done} stands; delete it to read the data again")
         else:
             print(f"{what}: {work()} kept")
+    norms = prepare_measures(cache, model=Path(arguments.landmarks) if arguments.landmarks else LANDMARK_MODEL)
+    for name, norm in norms.items():
+        print(f"  {name:22s} median {norm.median:8.3f}  spread {norm.spread:7.3f}")
     return 0
 
 
@@ -73,6 +78,16 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _check(arguments: argparse.Namespace) -> int:
+    from .check import check, summary
+
+    if arguments.windows < 1:
+        raise ValueError(f"--windows must be at least 1, got {arguments.windows}")
+    output = Path(arguments.output) if arguments.output else None
+    print(summary(check(arguments.model, Path(arguments.cache), arguments.windows, arguments.seed, output)))
+    return 0
+
+
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description="Fit and evaluate emollama's models.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -80,9 +95,11 @@ def build_parser() -> argparse.ArgumentParser:
 
     prepare = commands.add_parser("prepare", help="read the data tars into one cache of arrays")
     fit = commands.add_parser("fit", help="train; resumes by itself after a stop")
-    for command in (prepare, fit):
+    check = commands.add_parser("check", help="explanations of val windows, every claim measured again")
+    for command in (prepare, fit, check):
         command.add_argument("--data", default=data, metavar="DIR", help="folder of the data tars (%(default)s; or environment DATA)")
         command.add_argument("--cache", default="cache", metavar="DIR", help="folder of the decoded arrays (%(default)s)")
+    prepare.add_argument("--landmarks", default="", metavar="FILE", help="face_landmark.tflite; left out: where `make landmarks` put it")
     fit.add_argument("--recipe", default="nano", help="preset to train (%(default)s)")
     fit.add_argument("--stage", default="all", choices=("face", "locate", "voice", "perception", "language", "all"))
     fit.add_argument("--run", default="runs/nano", metavar="DIR", help="where weights, logs and states go (%(default)s)")
@@ -105,6 +122,12 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--output", metavar="FILE.json", help="write the report there instead of printing it")
     evaluate.add_argument("--strict", action="store_true", help="stop at the first row that cannot be used")
     evaluate.set_defaults(work=_evaluate)
+
+    check.add_argument("--model", default="nano", help="a model's name or folder (%(default)s)")
+    check.add_argument("--windows", type=int, default=500, help="how many windows are put together (%(default)s)")
+    check.add_argument("--seed", type=int, default=1)
+    check.add_argument("--output", metavar="FILE.json", help="also write the report there, with some of the texts")
+    check.set_defaults(work=_check)
     return parser
 
 

@@ -18,26 +18,29 @@ from ros2_emollama.model.network import EmotionNetwork
 from ros2_emollama.model.vision import best_box, normalise
 
 from .compose import compose
-from .cues import VoiceMeasures, measure_voice
 from .data import Faces, Voices
 from .faces import jitter
+from .measures import read_measures
 from .paths import Paths
-from .sounds import heard
+from .sounds import Sound, heard
+from .voice_measures import VOICE_MEASURES, speaking_level
 
 Array = npt.NDArray[np.float32]
+ENOUGH_TOKENS = 16  # a second of speech: in less, neither its rate nor its pauses can be heard
 
 
 @dataclass(frozen=True)
 class FaceBank:
-    """tokens (N, K, 4, D) float16: K looks of N faces; labels (N,)."""
+    """tokens (N, K, 4, D) float16: K looks of N faces; labels (N,); measures (N, M) in the order of FACE_MEASURES."""
 
     tokens: npt.NDArray[np.float16]
     labels: npt.NDArray[np.int64]
+    measures: Array
 
 
 @dataclass(frozen=True)
 class VoiceBank:
-    """tokens (N, 64, D) float16, mask (N, 64); labels (N,), -1 where nobody speaks; measures (N, 4) in the order of VoiceMeasures."""
+    """tokens (N, 64, D) float16, mask (N, 64); labels (N,), -1 where nobody speaks; measures (N, M) in the order of VOICE_MEASURES."""
 
     tokens: npt.NDArray[np.float16]
     mask: Array
@@ -78,9 +81,18 @@ def face_bank(network: EmotionNetwork, paths: Paths, split: str, per_class: int,
             [network.vision.face_net(normalise(jitter(pictures, rng) if look else pictures)) for look in range(looks)], dim=1
         )
         tokens.append(views.numpy().astype(np.float16))
-    bank = FaceBank(np.concatenate(tokens), faces.labels[kept])
+    bank = FaceBank(np.concatenate(tokens), faces.labels[kept], read_measures(paths.cache, "faces")[kept])
     _keep(path, bank)
     return bank
+
+
+def as_heard(measures: Array, sound: Sound) -> Array:
+    """A clip's measures (M,) in a window that holds it, or part of it: the level is the window's own."""
+    own = dict(zip(VOICE_MEASURES, measures, strict=True))
+    own["level_dbfs"] = np.float32(speaking_level(sound.samples, sound.active))
+    if sound.active.sum() < ENOUGH_TOKENS:
+        own["rate_per_second"] = own["pause_share"] = np.float32(np.nan)
+    return np.array(list(own.values()), np.float32)
 
 
 @torch.inference_mode()
@@ -90,6 +102,7 @@ def voice_bank(network: EmotionNetwork, paths: Paths, split: str, hearings: int,
     if path.is_file():
         return VoiceBank(**np.load(path))
     preset, voices, rng = network.preset, Voices(paths.cache), np.random.default_rng(seed)
+    table = read_measures(paths.cache, "voices")
     places = [int(i) for i in voices.where(split)] * hearings + [-1] * silent
     tokens, masks, labels, measures = [], [], [], []
     for start in tqdm(range(0, len(places), 32), desc=f"voices ({split})", unit="batch"):
@@ -97,13 +110,12 @@ def voice_bank(network: EmotionNetwork, paths: Paths, split: str, hearings: int,
         for place in places[start : start + 32]:
             sound = heard(voices.voice(place) if place >= 0 else None, preset.audio, preset.window_seconds, rng)
             speaks = place >= 0 and sound.active.sum() >= 6
-            found = measure_voice(sound.samples, sound.active) if speaks else VoiceMeasures(np.nan, np.nan, -100.0, 0.0)
             features.append(log_mel(sound.samples, preset.audio, sound.mask > 0))
             masks.append(sound.mask)
             labels.append(int(voices.labels[place]) if speaks else -1)
-            measures.append([found.pitch_hz, found.pitch_range_semitones, found.level_dbfs, found.active_share])
+            measures.append(as_heard(table[place], sound) if speaks else np.full(len(VOICE_MEASURES), np.nan, np.float32))
         tokens.append(network.audio(torch.from_numpy(np.stack(features)))[0].numpy().astype(np.float16))
-    bank = VoiceBank(np.concatenate(tokens), np.stack(masks), np.array(labels), np.array(measures, np.float32))
+    bank = VoiceBank(np.concatenate(tokens), np.stack(masks), np.array(labels), np.stack(measures))
     _keep(path, bank)
     return bank
 

@@ -19,26 +19,38 @@ from ros2_emollama.model.vision import FaceNet, normalise
 from .compose import background
 from .data import Faces
 from .dice import Dice
+from .face_measures import FACE_MEASURES
 from .loop import Schedule, fit, recall_figures
+from .measures import Norms, read_measures, scales
 from .paths import Paths
 
-FACE_SCHEDULE = Schedule(steps=8400, batch=128, learning_rate=3e-3, weight_decay=0.05, validate_every=1200)
+FACE_SCHEDULE = Schedule(steps=5000, batch=128, learning_rate=3e-3, weight_decay=0.05, validate_every=1000)
 SMOOTHING = 0.1
 SURROUNDINGS = 1024
+MIX_SHARE = 0.3
+MEASURE_WEIGHT = 0.2
 
 
 class FaceClassifier(nn.Module):
-    """FaceNet and a throw-away head over its four tokens."""
+    """FaceNet and throw-away heads over its four tokens: the label, and what was measured of the face, so that tokens hold both."""
 
     def __init__(self, preset: Preset) -> None:
         super().__init__()
         self.face_net = FaceNet(preset.vision).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(preset.vision.tokens_per_frame * preset.vision.width, len(LABELS)))
+        self.measures = nn.Linear(preset.vision.tokens_per_frame * preset.vision.width, len(FACE_MEASURES))
 
-    def forward(self, crops: Tensor) -> Tensor:
+    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        """crops (B, 1, side, side) -> logits (B, 7), measures (B, M) in deviations from the norm."""
         tokens = self.face_net(crops.contiguous(memory_format=torch.channels_last))
-        logits: Tensor = self.head(F.relu(tokens).flatten(1))
-        return logits
+        return self.head(F.relu(tokens).flatten(1)), self.measures(tokens.flatten(1))
+
+
+def measure_loss(said: Tensor, measured: Tensor, weight: Tensor) -> Tensor:
+    """Huber loss over what could be measured (NaN elsewhere) of rows with weight (B,); measured (B, M) in deviations, cut at three."""
+    known = (torch.isfinite(measured) & (weight > 0).unsqueeze(1)).float()
+    loss = F.smooth_l1_loss(said, measured.nan_to_num().clamp(-3, 3), reduction="none")
+    return (loss * known).sum() / known.sum().clamp(min=1)
 
 
 @lru_cache(maxsize=1)
@@ -118,6 +130,21 @@ def sample_classes(labels: np.ndarray, rng: np.random.Generator, batch: int, pow
     return rng.choice(labels.size, batch, p=weight / weight.sum())
 
 
+def agreement(said: Tensor, measured: Tensor, names: tuple[str, ...]) -> dict[str, float]:
+    """Correlation of each measure with what was said of it, where it was measured."""
+    figures = {}
+    for index, name in enumerate(names):
+        known = torch.isfinite(measured[:, index])
+        figures[name] = float(torch.corrcoef(torch.stack([said[known, index], measured[known, index]]))[0, 1])
+    return figures
+
+
+def class_shares(labels: np.ndarray, power: float = 0.5) -> Tensor:
+    """(7,) how often `sample_classes` draws each class."""
+    counts = np.bincount(labels, minlength=len(LABELS)).astype(np.float64) ** (1 - power)
+    return torch.from_numpy((counts / counts.sum()).astype(np.float32))
+
+
 def train_faces(preset: Preset, paths: Paths, schedule: Schedule = FACE_SCHEDULE) -> tuple[FaceClassifier, dict[str, float]]:
     """Fit on the train split of all face sets; figures are on FER2013's val split, faces filling the view."""
     faces = Faces(paths.cache)
@@ -125,25 +152,33 @@ def train_faces(preset: Preset, paths: Paths, schedule: Schedule = FACE_SCHEDULE
     model = FaceClassifier(preset)
     train, held = faces.where("train"), faces.where("val", "face_fer2013")
     trust = torch.tensor([1.0 if faces.rows[i].set == "face_fer2013" else 0.5 for i in train])
+    median, spread = scales(Norms.read(paths.cache), FACE_MEASURES)
+    measures = torch.from_numpy((read_measures(paths.cache, "faces") - median) / spread)
     held_crops = normalise(torch.from_numpy(faces.pictures[held]).float().unsqueeze(1) / 255)
     held_labels = torch.from_numpy(faces.labels[held])
+    drawn = class_shares(faces.labels[train])
 
     def loss_of(rng: np.random.Generator, batch: int) -> Tensor:
         places = sample_classes(faces.labels[train], rng, batch)
         pictures = torch.from_numpy(faces.pictures[train[places]]).float().unsqueeze(1) / 255
         crops = erase(normalise(jitter(pictures, rng)), rng)
         targets = soft_targets(torch.from_numpy(faces.labels[train[places]]), trust[places])
-        if rng.random() < 0.3:
+        measured = measures[train[places]]
+        if rng.random() < MIX_SHARE:
             share, order = float(rng.beta(0.3, 0.3)), torch.from_numpy(rng.permutation(batch))
             crops, targets = share * crops + (1 - share) * crops[order], share * targets + (1 - share) * targets[order]
+            measured = share * measured + (1 - share) * measured[order]
         with torch.autocast("cpu", torch.bfloat16):
-            logits = model(crops)
-        return F.cross_entropy(logits.float(), targets)
+            logits, said = model(crops)
+        return F.cross_entropy(logits.float(), targets) + MEASURE_WEIGHT * measure_loss(said.float(), measured, torch.ones(batch))
 
     def validate(module: nn.Module) -> dict[str, float]:
         with torch.autocast("cpu", torch.bfloat16):
-            logits = torch.cat([module(piece).float() + module(piece.flip(-1)).float() for piece in held_crops.split(256)])
-        return recall_figures(logits.argmax(1), held_labels, len(LABELS))
+            pairs = [module(piece) for piece in held_crops.split(256)]
+        logits, said = (torch.cat(parts).float() for parts in zip(*pairs, strict=True))
+        prior = torch.log(drawn)  # the training set's, as drawn; recall is taken over classes that weigh the same
+        figures = recall_figures((logits - prior).argmax(1), held_labels, len(LABELS))
+        return {**figures, **{f"r_{name}": value for name, value in agreement(said, measures[held], FACE_MEASURES).items()}}
 
     figures = fit("face", model, schedule, loss_of, validate, paths.run)
     return model, figures

@@ -35,12 +35,16 @@ class Heard(NamedTuple):
     active      (B, tokens) 1 where somebody speaks
     mask        (B, tokens) 0 before the microphone began
     level_dbfs  (B,) mean level of the tokens with speech, of all of them where there is none
+    pitch       (B,) what the voice's frequencies were multiplied by
+    pace        (B,) what its speed was
     """
 
     logmel: Tensor
     active: Tensor
     mask: Tensor
     level_dbfs: Tensor
+    pitch: Tensor
+    pace: Tensor
 
 
 def whole_columns(samples: npt.NDArray[np.float32], preset: AudioPreset) -> npt.NDArray[np.float32]:
@@ -91,27 +95,28 @@ class Ear:
         """One window for each clip's index; -1: nobody speaks."""
         dice = Dice(rng, places.size)
         said = torch.from_numpy(places >= 0)
-        power = torch.from_numpy(np.stack([self._placed(int(place), rng) for place in places]))
+        pace, pitch = dice.draw(0.9, 1.1), dice.draw(0.9, 1.12)
+        power = torch.from_numpy(np.stack([self._placed(int(place), 1 / float(p), rng) for place, p in zip(places, pace, strict=True)]))
         tokens = self._tokens(power)
         loudest = tokens.amax(1, keepdim=True)
         active = ((tokens > loudest * 10**-SPEAKING_DECADES) & said[:, None]).float()
         power = power / loudest.clamp(min=FLOOR).unsqueeze(-1) * said[:, None, None]
-        power = power @ self._other_throat(dice.draw(0.9, 1.12))
+        power = power @ self._other_throat(pitch)
         power = self._in_a_room(power, dice)
         power = power * self._microphone(dice)[:, None]
         power = self._with_noise(power, said, dice)
         level = torch.where(said, dice.draw(-3.9, -1.0), dice.draw(-7.0, -1.0))  # bels relative to full scale, of the loudest token
         power = power * (10**level * self._full_scale)[:, None, None]
         mask = self._begun(dice)
-        return Heard(self._scaled(power, mask), active * mask, mask, self._level(power, active * mask, mask))
+        return Heard(self._scaled(power, mask), active * mask, mask, self._level(power, active * mask, mask), pitch, pace)
 
-    def _placed(self, index: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-        """(columns, mels) power of a silent window with the clip somewhere in it, spoken faster or slower; it may begin before the window
-        or end after it."""
+    def _placed(self, index: int, stretch: float, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+        """(columns, mels) power of a silent window with the clip somewhere in it, made longer; it may begin before the window or end
+        after it."""
         window = np.zeros((self.columns, self.preset.mels), np.float32)
         if index < 0:
             return window
-        spoken = stretched(self.clip(index), rng.uniform(0.9, 1.12))
+        spoken = stretched(self.clip(index), stretch)
         slack = self.columns - len(spoken)
         reach = len(spoken) // 4 if rng.random() < 0.3 else 0
         start = int(rng.integers(min(0, slack) - reach, max(0, slack) + reach + 1))

@@ -20,10 +20,13 @@ from ros2_emollama.model.network import EmotionNetwork
 from ros2_emollama.model.presets import LABELS, LlamaPreset
 from ros2_emollama.reasoner.prompt import build_prompt, train_tokenizer
 
-from .cues import Cues, describe_face, describe_voice, explain
+from .cues import Cues
+from .lexicon import FACE_CUES, VOICE_CUES
 from .loop import Schedule, fit
 from .paths import Paths
 from .perception import window_makers
+from .sentences import describe_face, describe_voice, explain
+from .transcripts import some_transcript
 from .windows_of import KINDS, Batch, WindowMaker
 
 DESCRIBE_SCHEDULE = Schedule(steps=200, batch=32, learning_rate=2e-3, weight_decay=0.05, validate_every=200)
@@ -32,6 +35,8 @@ DESCRIBE_TASKS = {"emotion": 0.3, "face": 0.35, "voice": 0.35}
 COGNITION_TASKS = {"emotion": 0.1, "face": 0.1, "voice": 0.1, "reason": 0.7}
 OTHER_LABEL_SHARE = 0.15
 """How often the prompt names another label than the true one, so that the text follows the state even where the state is wrong."""
+TRANSCRIPT_SHARE = 0.4
+"""How often the question why comes with what was said, for a model that reads transcripts."""
 
 
 @dataclass(frozen=True)
@@ -72,27 +77,25 @@ class Speaker(nn.Module):
 
 
 def corpus(rng: np.random.Generator, count: int) -> list[str]:
-    """Sentences of the grammar over drawn cues, for the tokenizer."""
+    """Sentences of the grammar over drawn cues, and some of what people say, for the tokenizer."""
     texts = list(LABELS)
     for _ in range(count):
-        cues = Cues(
-            face=bool(rng.random() < 0.8),
-            speech=bool(rng.random() < 0.8),
-            face_reading=str(rng.choice(LABELS)),
-            voice_reading=str(rng.choice(LABELS)),
-            face_size=str(rng.choice(["", "close", "far"])),
-            face_place=str(rng.choice(["", "left", "right"])),
-            pitch=str(rng.choice(["", "high", "low"])),
-            loudness=str(rng.choice(["", "loud", "quiet"])),
-            melody=str(rng.choice(["", "lively", "flat"])),
-            pace=str(rng.choice(["", "brief", "steady"])),
-        )
+        cues = some_cues(rng)
         texts += [explain(cues, str(rng.choice(LABELS)), rng), describe_face(cues, rng), describe_voice(cues, rng)]
-    return texts
+    return texts + [some_transcript(rng) for _ in range(count // 5)]
 
 
-def sample_of(tokenizer: Tokenizer, cues: Cues, target: Tensor, task: str, rng: np.random.Generator) -> Sample:
-    """One question and its answer."""
+def some_cues(rng: np.random.Generator) -> Cues:
+    """Any window: somebody or nobody, any ranks."""
+    face, speech = bool(rng.random() < 0.8), bool(rng.random() < 0.8)
+    names = (FACE_CUES if face else ()) + (VOICE_CUES if speech else ())
+    return Cues(face, speech, {name: float(rng.uniform(-1, 1)) for name in names if rng.random() < 0.9})
+
+
+def sample_of(
+    tokenizer: Tokenizer, cues: Cues, target: Tensor, task: str, rng: np.random.Generator, transcript_share: float = 0.0
+) -> Sample:
+    """One question and its answer; with `transcript_share` the question `reason` comes with something that was said, as at run time."""
     label = LABELS[int(target.argmax())]
     if task == "reason" and rng.random() < OTHER_LABEL_SHARE:
         label = str(rng.choice(LABELS))
@@ -102,8 +105,10 @@ def sample_of(tokenizer: Tokenizer, cues: Cues, target: Tensor, task: str, rng: 
         "voice": lambda: describe_voice(cues, rng),
         "reason": lambda: explain(cues, label, rng),
     }
-    prompt = build_prompt(tokenizer, task, label=label if task == "reason" else "")
     answer = [*tokenizer.encode(answers[task](), add_special_tokens=False).ids, tokenizer.token_to_id("</s>")]
+    # Drawn after the answer, which thus cannot depend on it.
+    said = some_transcript(rng) if task == "reason" and rng.random() < transcript_share else ""
+    prompt = build_prompt(tokenizer, task, label=label if task == "reason" else "", transcript=said)
     return Sample(list(prompt.before_prefix), list(prompt.after_prefix), answer)
 
 
@@ -148,12 +153,13 @@ def _stage(
 ) -> dict[str, float]:
     train, held = makers
     speaker = Speaker(network, llama)
+    share = TRANSCRIPT_SHARE if network.preset.llama.reads_transcripts else 0.0
 
     def draw(maker: WindowMaker, rng: np.random.Generator, size: int) -> tuple[Batch, list[Sample]]:
         windows = maker.batch(rng, size, KINDS)
         names = rng.choice(list(tasks), size, p=list(tasks.values()))
         samples = [
-            sample_of(tokenizer, cues, target, str(task), rng)
+            sample_of(tokenizer, cues, target, str(task), rng, share)
             for cues, target, task in zip(windows.cues, windows.targets, names, strict=True)
         ]
         return windows, samples

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from ros2_emollama.model.network import EmotionNetwork
 
 from .bank import face_bank, scene_bank, voice_bank
-from .cues import VoiceMeasures, VoiceNorm
 from .loop import Schedule, fit, recall_figures
+from .measures import Norms
 from .paths import Paths
 from .windows_of import WindowMaker
 
@@ -21,10 +21,10 @@ PERCEPTION_SCHEDULE = Schedule(steps=700, batch=96, learning_rate=1.5e-3, weight
 def window_makers(network: EmotionNetwork, paths: Paths) -> tuple[WindowMaker, WindowMaker]:
     """Makers of train and of val windows; the banks are made where they do not stand yet."""
     train_voices = voice_bank(network, paths, "train", hearings=3, silent=1200)
-    norm = VoiceNorm.of([VoiceMeasures(*map(float, row)) for row in train_voices.measures])
-    train = WindowMaker(face_bank(network, paths, "train", 1500, 4), train_voices, scene_bank(network, paths, "train", 2560), norm)
+    norms = Norms.read(paths.cache)
+    train = WindowMaker(face_bank(network, paths, "train", 1500, 4), train_voices, scene_bank(network, paths, "train", 2560), norms)
     held_voices = voice_bank(network, paths, "val", hearings=1, silent=150)
-    held = WindowMaker(face_bank(network, paths, "val", 400, 2), held_voices, scene_bank(network, paths, "val", 512), norm)
+    held = WindowMaker(face_bank(network, paths, "val", 400, 2), held_voices, scene_bank(network, paths, "val", 512), norms)
     return train, held
 
 

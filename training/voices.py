@@ -13,14 +13,18 @@ from ros2_emollama.model.presets import LABELS, AudioPreset, Preset
 
 from .data import VOICE_SETS, Voices
 from .dice import Dice
-from .hearing import Ear
+from .faces import measure_loss
+from .hearing import Ear, Heard
 from .loop import Schedule, fit, recall_figures
+from .measures import Norms, read_measures, scales
 from .paths import Paths
 from .sounds import Sound, heard, plain
+from .voice_measures import VOICE_MEASURES
 
 VOICE_SCHEDULE = Schedule(steps=4000, batch=48, learning_rate=2e-3, weight_decay=0.05, validate_every=500)
 SILENT_SHARE = 0.15
 MIX_SHARE = 0.3
+MEASURE_WEIGHT = 0.2
 LEAST_TOKENS = 4  # of speech that a window must hold to have a label
 
 
@@ -32,9 +36,10 @@ class VoiceClassifier(nn.Module):
         self.audio = AudioStream(preset.audio, preset.mel_columns)
         self.vote = nn.Linear(preset.audio.width, 1)
         self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(3 * preset.audio.width, len(LABELS)))
+        self.measures = nn.Linear(3 * preset.audio.width, len(VOICE_MEASURES))
 
-    def forward(self, logmel: Tensor) -> tuple[Tensor, Tensor]:
-        """logits (B, 7) and speech logits (B, 64)."""
+    def forward(self, logmel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """logits (B, 7), speech logits (B, 64), measures (B, M) in deviations from the norm."""
         tokens, speech = self.audio.tokens_and_speech_logits(logmel)
         tokens, speech = tokens.float(), speech.float()
         speaking = torch.sigmoid(speech).detach()
@@ -42,7 +47,8 @@ class VoiceClassifier(nn.Module):
         count = speaking.sum(1, keepdim=True) + 0.5
         mean = (tokens * speaking.unsqueeze(-1)).sum(1) / count
         spread = ((tokens - mean.unsqueeze(1)).square() * speaking.unsqueeze(-1)).sum(1) / count
-        return self.head(torch.cat([(tokens * weights).sum(1), mean, (spread + 1e-4).sqrt()], dim=-1)), speech
+        pooled = torch.cat([(tokens * weights).sum(1), mean, (spread + 1e-4).sqrt()], dim=-1)
+        return self.head(pooled), speech, self.measures(pooled)
 
 
 def mask_spectrum(logmel: Tensor, dice: Dice) -> Tensor:
@@ -83,6 +89,7 @@ def train_voices(
     train, held = parted(voices, left_out)
     keys = voice_weights(voices, train)
     known = np.unique(voices.labels[train])
+    measures = Measured(paths)
 
     def loss_of(rng: np.random.Generator, batch: int) -> Tensor:
         places = train[sample_keys(keys, rng, batch)]
@@ -90,15 +97,17 @@ def train_voices(
         windows = ear.hear(np.where(rng.random(batch) < SILENT_SHARE, -1, places), rng)
         logmel = mask_spectrum(windows.logmel, dice)
         weight = (windows.active.sum(1) >= LEAST_TOKENS).float()
+        measured = measures.of(places, windows)
         targets = F.one_hot(torch.from_numpy(voices.labels[places]), len(LABELS)) * 0.9 + 0.1 / len(LABELS)
         mixed = rng.random() < MIX_SHARE
         if mixed:  # mixup (arXiv 1710.09412)
             share, order = float(rng.beta(0.4, 0.4)), torch.from_numpy(rng.permutation(batch))
             logmel, targets = share * logmel + (1 - share) * logmel[order], share * targets + (1 - share) * targets[order]
-            weight = weight * weight[order]
+            weight, measured = weight * weight[order], share * measured + (1 - share) * measured[order]
         with torch.autocast("cpu", torch.bfloat16):
-            logits, speech = model(logmel)
+            logits, speech, said = model(logmel)
         label_loss = (-(targets * F.log_softmax(logits.float(), 1)).sum(1) * weight).sum() / weight.sum().clamp(min=1)
+        label_loss = label_loss + MEASURE_WEIGHT * measure_loss(said.float(), measured, weight)
         return label_loss if mixed else label_loss + 0.3 * F.binary_cross_entropy_with_logits(speech.float(), windows.active)
 
     def validate(module: nn.Module) -> dict[str, float]:
@@ -117,6 +126,24 @@ def train_voices(
 
     figures = fit(name, model, schedule, loss_of, validate, paths.run)
     return model, figures
+
+
+class Measured:
+    """What was measured of each clip, as it is true of a window that was drawn from it."""
+
+    def __init__(self, paths: Paths) -> None:
+        self.table = torch.from_numpy(read_measures(paths.cache, "voices"))
+        median, spread = scales(Norms.read(paths.cache), VOICE_MEASURES)
+        self.median, self.spread = torch.from_numpy(median), torch.from_numpy(spread)
+
+    def of(self, places: np.ndarray, windows: Heard) -> Tensor:
+        """(B, M) in deviations from the norm; pitch and pace moved as the window's were, the level is the window's own."""
+        own = self.table[torch.from_numpy(places)].clone()
+        own[:, VOICE_MEASURES.index("pitch_hz")] *= windows.pitch
+        own[:, VOICE_MEASURES.index("rate_per_second")] *= windows.pace
+        own[:, VOICE_MEASURES.index("level_dbfs")] = windows.level_dbfs
+        deviations: Tensor = (own - self.median) / self.spread
+        return deviations
 
 
 def parted(voices: Voices, left_out: frozenset[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -15,7 +15,10 @@ from torch import Tensor
 from ros2_emollama.model.presets import LABELS
 
 from .bank import FaceBank, SceneBank, VoiceBank
-from .cues import Cues, VoiceMeasures, VoiceNorm, face_words, voice_words
+from .cues import Cues, cues_of
+from .face_measures import FACE_MEASURES
+from .measures import Norms
+from .voice_measures import VOICE_MEASURES
 
 FRAMES = 16
 NOBODY_PRIOR = np.array([0.46, 0.09, 0.09, 0.09, 0.09, 0.09, 0.09], np.float32)
@@ -43,8 +46,8 @@ class Batch:
 class WindowMaker:
     """Draws windows. Everything random comes from the generator that is passed in."""
 
-    def __init__(self, faces: FaceBank, voices: VoiceBank, scenes: SceneBank, norm: VoiceNorm) -> None:
-        self.faces, self.voices, self.scenes, self.norm = faces, voices, scenes, norm
+    def __init__(self, faces: FaceBank, voices: VoiceBank, scenes: SceneBank, norms: Norms) -> None:
+        self.faces, self.voices, self.scenes, self.norms = faces, voices, scenes, norms
         self._faces_of = [np.flatnonzero(faces.labels == label) for label in range(len(LABELS))]
         self._voices_of = [np.flatnonzero(voices.labels == label) for label in range(len(LABELS))]
         self._silent = np.flatnonzero(voices.labels < 0)
@@ -62,7 +65,7 @@ class WindowMaker:
         label = int(rng.integers(len(LABELS)))
         face = kind in ("both", "face", "change")
         scene = int(rng.choice(self._with if face else self._without))
-        tokens, mask, target = self._frames(rng, label, scene, kind)
+        tokens, mask, target, newest = self._frames(rng, label, scene, kind)
         if kind in ("both", "voice") or (kind == "change" and rng.random() < 0.3):
             voice = int(rng.choice(self._voices_of[int(target.argmax())]))
         else:
@@ -75,7 +78,7 @@ class WindowMaker:
             mask[:] = 0.0  # no camera at all
         if not face and not speech:
             target = NOBODY_PRIOR
-        cues = self._cues(face, speech, scene, voice, target)
+        cues = self._cues(newest if face else None, scene, voice if speech else None)
         seen = float(mask.max())
         return (
             tokens * np.repeat(mask, tokens.shape[0] // FRAMES)[:, None],
@@ -90,8 +93,8 @@ class WindowMaker:
 
     def _frames(
         self, rng: np.random.Generator, label: int, scene: int, kind: str
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Tokens (64, D), mask (16,), target (7,)."""
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32], int]:
+        """Tokens (64, D), mask (16,), target (7,), and which face is the newest."""
         mask = np.ones(FRAMES, np.float32)
         if rng.random() < 0.3:
             mask[: int(rng.integers(1, FRAMES))] = 0.0  # the camera has just begun
@@ -115,14 +118,15 @@ class WindowMaker:
             presence = np.clip(self.scenes.face[scene, 0] + rng.normal(0, 0.05, FRAMES), 0, 0.5)
         else:
             presence = np.clip(self.scenes.face[scene, 0] + rng.normal(0, 0.1, FRAMES), 0.4, 1.0)
-        return (tokens * presence[:, None, None]).reshape(-1, tokens.shape[-1]).astype(np.float32), mask, target.astype(np.float32)
+        seen = (tokens * presence[:, None, None]).reshape(-1, tokens.shape[-1]).astype(np.float32)
+        return seen, mask, target.astype(np.float32), int(chosen[-1])
 
-    def _cues(self, face: bool, speech: bool, scene: int, voice: int, target: npt.NDArray[np.float32]) -> Cues:
-        reading = LABELS[int(target.argmax())]
-        words: dict[str, str] = {}
-        if face:
-            _, x, _, height = (float(value) for value in self.scenes.face[scene])
-            words |= {"face_reading": reading, **face_words((x, 0.5, height))}
-        if speech:
-            words |= {"voice_reading": reading, **voice_words(VoiceMeasures(*map(float, self.voices.measures[voice])), self.norm)}
-        return Cues(face=face, speech=speech, **words)
+    def _cues(self, face: int | None, scene: int, voice: int | None) -> Cues:
+        """What was measured of this face, where the scene shows it, and of this voice; None where nobody is."""
+        _, x, y, height = (float(value) for value in self.scenes.face[scene])
+        return cues_of(
+            self.norms,
+            None if face is None else (x, y, height),
+            None if face is None else dict(zip(FACE_MEASURES, map(float, self.faces.measures[face]), strict=True)),
+            None if voice is None else dict(zip(VOICE_MEASURES, map(float, self.voices.measures[voice]), strict=True)),
+        )

@@ -150,8 +150,8 @@ class FaceNet(nn.Module):
 
 def place_code(width: int) -> Tensor:
     """(4, width) fixed, orthogonal directions in which a token carries presence, x, y and size: a crop alone does not show them."""
-    directions = torch.linalg.qr(torch.randn(width, 4, generator=torch.Generator().manual_seed(4)))[0].T
-    return (directions * 0.5 * width**0.5).contiguous()
+    directions: Tensor = torch.linalg.qr(torch.randn(width, 4, generator=torch.Generator().manual_seed(4)))[0]
+    return directions.T.contiguous() * (0.5 * width**0.5)
 
 
 class VisionStreams(nn.Module):

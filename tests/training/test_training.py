@@ -19,7 +19,6 @@ pytest.importorskip("skimage")
 from ros2_emollama.model.presets import LABELS, TINY  # noqa: E402
 from training.__main__ import main  # noqa: E402
 from training.compose import ViewOptions, compose  # noqa: E402
-from training.cues import Cues, VoiceMeasures, VoiceNorm, explain, face_words, voice_words  # noqa: E402
 from training.data import Faces, Voices, prepare_faces, prepare_voices  # noqa: E402
 from training.evaluate import RowError, bootstrap_uar, read_manifest, report_of  # noqa: E402
 from training.locate import overlap, targets_of  # noqa: E402
@@ -104,19 +103,6 @@ def test_a_window_without_a_voice_marks_no_speech_and_one_with_it_does() -> None
     late = [sound for sound in silent + spoken if sound.mask.min() == 0]
     assert late and all(np.abs(sound.samples[: 1000 * int((1 - sound.mask).sum())]).max() == 0 for sound in late)
     assert all((sound.active <= sound.mask).all() for sound in spoken)
-
-
-def test_cues_are_words_for_measures_and_the_text_names_only_them() -> None:
-    norm = VoiceNorm((120.0, 200.0), (4.0, 8.0))
-    words = voice_words(VoiceMeasures(250.0, 3.0, -15.0, 0.8), norm)
-    assert words == {"pitch": "high", "melody": "flat", "loudness": "loud", "pace": "steady"}
-    assert voice_words(VoiceMeasures(float("nan"), float("nan"), -30.0, 0.4), norm) == dict.fromkeys(words, "")
-    assert face_words((0.2, 0.5, 0.1)) == {"face_size": "far", "face_place": "left"}
-    for seed in range(30):
-        text = explain(Cues(face=True, speech=False, face_reading="sad", face_place="left"), "sad", np.random.default_rng(seed))
-        assert "left" in text and "right" not in text and "pitch" not in text and ("no speech" in text.lower() or "nobody" in text.lower())
-        nobody = explain(Cues(face=False, speech=False), "neutral", np.random.default_rng(seed))
-        assert "neutral" in nobody
 
 
 def add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
