@@ -35,7 +35,7 @@ class ViewOptions:
     second_face: float = 0.08
     distractors: float = 0.6
     min_height: float = 0.09
-    max_height: float = 0.95
+    max_height: float = 1.25
 
 
 @cache

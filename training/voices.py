@@ -25,6 +25,7 @@ VOICE_SCHEDULE = Schedule(steps=4000, batch=48, learning_rate=2e-3, weight_decay
 SILENT_SHARE = 0.15
 MIX_SHARE = 0.3
 MEASURE_WEIGHT = 0.2
+PACE_TOKENS = 16  # a second of speech: in less, neither its rate nor its pauses can be heard
 LEAST_TOKENS = 4  # of speech that a window must hold to have a label
 
 
@@ -136,13 +137,20 @@ class Measured:
         median, spread = scales(Norms.read(paths.cache), VOICE_MEASURES)
         self.median, self.spread = torch.from_numpy(median), torch.from_numpy(spread)
 
-    def of(self, places: np.ndarray, windows: Heard) -> Tensor:
-        """(B, M) in deviations from the norm; pitch and pace moved as the window's were, the level is the window's own."""
+    def raw(self, places: np.ndarray, windows: Heard) -> Tensor:
+        """(B, M); pitch and pace moved as the window's were, the level is the window's own, no pace in less than a second of speech."""
         own = self.table[torch.from_numpy(places)].clone()
         own[:, VOICE_MEASURES.index("pitch_hz")] *= windows.pitch
         own[:, VOICE_MEASURES.index("rate_per_second")] *= windows.pace
         own[:, VOICE_MEASURES.index("level_dbfs")] = windows.level_dbfs
-        deviations: Tensor = (own - self.median) / self.spread
+        short = windows.active.sum(1) < PACE_TOKENS
+        for name in ("rate_per_second", "pause_share"):
+            own[short, VOICE_MEASURES.index(name)] = torch.nan
+        return own
+
+    def of(self, places: np.ndarray, windows: Heard) -> Tensor:
+        """(B, M) in deviations from the norm."""
+        deviations: Tensor = (self.raw(places, windows) - self.median) / self.spread
         return deviations
 
 

@@ -148,7 +148,7 @@ NANO = Preset(
     audio=AudioPreset(),
     fusion=FusionPreset(),
     prefix=PrefixPreset(),
-    llama=LlamaPreset(),
+    llama=LlamaPreset(reads_transcripts=True),
 )
 
 # As nano, small enough for a test to build with random weights in milliseconds.
