@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 
 import rclpy
@@ -13,6 +14,7 @@ from rclpy.utilities import get_default_context
 
 from ..options import ConfigError, Tree, fields
 from .compat import RclError, leave_nodes_to_their_makers
+from .memory import give_back_now_and_then
 
 NAME_WIDTH = 28
 
@@ -42,7 +44,8 @@ def run(make_node: Callable[[], Node], argv: Sequence[str] | None, finish: Calla
         return _refused(error)
     leave_nodes_to_their_makers(get_default_context())
     node: Node | None = None
-    status = 0
+    status, ended = 0, threading.Event()
+    give_back_now_and_then(ended)
     try:
         executor = SingleThreadedExecutor()  # first: half made when an interrupt comes, it would leave a traceback
         node = make_node()
@@ -61,6 +64,7 @@ def run(make_node: Callable[[], Node], argv: Sequence[str] | None, finish: Calla
         # Else an interrupt ended ROS between two of its own steps, and the second one said so in its own words: an end like the usual ones.
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # launch sends a second one while we leave
+        ended.set()
         if node is not None:
             status = status or finish(node)
             node.destroy_node()

@@ -88,7 +88,7 @@ def _fill_queues(process: psutil.Process) -> None:
 
 def _judge(samples: np.ndarray, sums: _Sums, seconds: float) -> str:
     hours, rss, descriptors, threads = samples[:, 0] / 3600, samples[:, 1], samples[:, 2], samples[:, 3]
-    # Pictures in flight come and go, and more of them while the machine is busy: what is kept is the least of some minutes.
+    # Pictures in flight come and go, and free memory goes back once a minute: what is kept is the least of some minutes.
     parts = [part for part in np.array_split(np.arange(len(rss)), max(4, round(seconds / 300))) if part.size]
     slope = float(np.polyfit([hours[part].mean() for part in parts], [rss[part].min() for part in parts], 1)[0])
     quarter = max(1, len(rss) // 4)
