@@ -23,6 +23,7 @@ REPORT = "report.json"
 FIGURES = "figures"
 DRAWN = ("faces_full", "faces_half", "speech_ravdess", "speech_emodb", "speech_nemo", "pairs")
 CHANGES_SHOWN = 6
+BUSY = 1.25  # a hop takes this much longer than its processor time: others had the core
 Figures = dict[str, Any]
 
 
@@ -82,8 +83,8 @@ def _share(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f} %"
 
 
-def _command(folder: ModelFolder, name: str, figures: Figures | None) -> str:
-    return f"`{command_of(folder, name, figures['limit'] if figures else 0)}`"
+def _not_measured(folder: ModelFolder, name: str) -> str:
+    return f"Not measured: `{command_of(folder, name)}`."
 
 
 def _rows(evaluations: Figures, names: Iterable[str]) -> list[tuple[str, Figures]]:
@@ -142,7 +143,7 @@ def _confusion(folder: ModelFolder, evaluations: Figures) -> str:
 
 def _nobody(folder: ModelFolder, evaluations: Figures) -> str:
     if "nobody" not in evaluations:
-        return f"Not measured: {_command(folder, 'nobody', None)}."
+        return _not_measured(folder, "nobody")
     figures = evaluations["nobody"]
     parts = [("all of them", figures), *((f"with {kind}", part) for kind, part in figures["by_sound"].items())]
     parts += [(figures["clip"]["name"], figures["clip"])] if "clip" in figures else []
@@ -158,12 +159,12 @@ def _nobody(folder: ModelFolder, evaluations: Figures) -> str:
     ]
     claimed = "Claimed: a label other than neutral has 0.5 or more. Shown: besides, a presence is 0.5 or more, so that a node would say so."
     about = f"Windows: {figures['about']}."
-    return "\n\n".join((table(header, rows), f"{about} {claimed}", f"Of {folder.model_id}: {_command(folder, 'nobody', figures)}."))
+    return "\n\n".join((table(header, rows), f"{about} {claimed}", f"Of {folder.model_id}: `{figures['command']}`."))
 
 
 def _clips(folder: ModelFolder, evaluations: Figures) -> str:
     if "clips" not in evaluations:
-        return f"Not measured: {_command(folder, 'clips', None)}."
+        return _not_measured(folder, "clips")
     figures = evaluations["clips"]
     header = ["clip", "windows", "labels that hold", "from second on", "mean probability", "face", "speech"]
     rows = [
@@ -178,11 +179,11 @@ def _clips(folder: ModelFolder, evaluations: Figures) -> str:
         for clip in figures["clips"]
     ]
     told = "What holds is decided as in the node; face and speech are mean presences. Nobody has labelled these clips."
-    return "\n\n".join((table(header, rows), told, f"Of {folder.model_id}: {_command(folder, 'clips', figures)}."))
+    return "\n\n".join((table(header, rows), told, f"Of {folder.model_id}: `{figures['command']}`."))
 
 
 def _timeline(changes: Sequence[tuple[float, str]]) -> str:
-    said = [f"{seconds:.1f} {label}" for seconds, label in changes[:CHANGES_SHOWN]]
+    said = [f"{seconds:g} {label}" for seconds, label in changes[:CHANGES_SHOWN]]
     more = len(changes) - CHANGES_SHOWN
     return ", ".join(said) + (f", {more} more changes" if more > 0 else "")
 
@@ -193,16 +194,18 @@ def _largest(probabilities: dict[str, float], count: int) -> list[tuple[str, flo
 
 def _speed(folder: ModelFolder, evaluations: Figures) -> str:
     if "speed" not in evaluations:
-        return f"Not measured: {_command(folder, 'speed', None)}."
+        return _not_measured(folder, "speed")
     figures = evaluations["speed"]
     stages = ", ".join(f"{stage} {value:.1f}" for stage, value in figures["stage_ms"].items())
     rows = [
-        ["a hop, median", f"{figures['hop_ms']:.1f} ms ({stages})"],
+        ["a hop, median", f"{figures['hop_ms']:.1f} ms ({stages}), {figures['hop_cpu_ms']:.1f} ms of it processor time"],
         ["its whole window computed anew", f"{figures['whole_window_ms']:.1f} ms, {figures['hop_ratio']:.1f} times as much"],
         ["the folder", f"{figures['folder_mb']:.1f} MB, of which a robot without torch reads {figures['needed_mb']:.1f} MB"],
     ]
-    where = f"640 × 480 pictures, {figures['threads']} thread, {figures['processor']}, {figures['n']} hops; a busy machine makes it slower."
-    return "\n\n".join((table(["", "measured"], rows), where, f"Of {folder.model_id}: {_command(folder, 'speed', figures)}."))
+    where = f"640 × 480 pictures, {figures['threads']} thread, {figures['processor']}, {figures['n']} hops."
+    if figures["hop_ms"] > BUSY * figures["hop_cpu_ms"]:
+        where += " **The machine was busy with other work; measure again when it is not.**"
+    return "\n\n".join((table(["", "measured"], rows), where, f"Of {folder.model_id}: `{figures['command']}`."))
 
 
 def _section(prefix: str) -> Callable[[ModelFolder, Figures], str]:

@@ -89,7 +89,12 @@ def read_voice(source: Path | io.BytesIO, rate_hz: int) -> Float32:
     return np.asarray(mono if rate == rate_hz else soxr.resample(mono, rate, rate_hz), np.float32)
 
 
-def still_window(spec: WindowSpec, image: UInt8 | None, voice: Float32 | None) -> Window:
+def still_window(pipeline: Pipeline, image: UInt8 | None, voice: Float32 | None) -> Window:
+    """See `window_holding`; the window that this pipeline's model sees."""
+    return window_holding(pipeline.window_spec, image, voice)
+
+
+def window_holding(spec: WindowSpec, image: UInt8 | None, voice: Float32 | None) -> Window:
     """One window of a still picture (H, W, 3) and the last seconds of a voice (S,), which lies at its end; None: no camera, no microphone.
 
     The picture is one `Frame` in every tick, so that the pipeline encodes it once.
@@ -116,7 +121,7 @@ def probabilities_of(pipeline: Pipeline, item: Item) -> npt.NDArray[np.float64]:
                 raise ValueError(f"{item.image} is not a picture")
             image = np.ascontiguousarray(loaded[..., ::-1])
         voice = read_voice(item.audio, pipeline.preset.audio.sample_rate_hz) if item.audio else None
-        state = pipeline.perceive(still_window(pipeline.window_spec, image, voice)).state
+        state = pipeline.perceive(still_window(pipeline, image, voice)).state
         return np.array(state.probabilities)
     windows = clip_windows(pipeline, item.video)
     return np.asarray(np.mean([pipeline.perceive(window).state.probabilities for window in windows], axis=0), np.float64)

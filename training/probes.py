@@ -25,7 +25,7 @@ from ros2_emollama.windows import WindowSpec
 
 from .compose import ViewOptions, background, compose
 from .data import VOICE_SETS, read_index, read_members
-from .evaluate import read_voice, still_window
+from .evaluate import read_voice, window_holding
 from .sounds import not_speech
 
 FRAME_WIDTH, FRAME_HEIGHT = 640, 480
@@ -123,7 +123,7 @@ def faces_filling(spec: WindowSpec, faces: Sequence[Sample]) -> ProbeSet:
 
     def make(index: int) -> Probe:
         face = faces[index]
-        return Probe(still_window(spec, face.content, None), face.label, face.speaker)
+        return Probe(window_holding(spec, face.content, None), face.label, face.speaker)
 
     return ProbeSet(len(faces), make)
 
@@ -134,7 +134,7 @@ def faces_in_scenes(spec: WindowSpec, faces: Sequence[Sample], height: float, se
     def make(index: int) -> Probe:
         face = faces[index]
         picture, box = scene_with(face.content, height, np.random.default_rng((seed, index)))
-        return Probe(still_window(spec, picture, None), face.label, face.speaker, box)
+        return Probe(window_holding(spec, picture, None), face.label, face.speaker, box)
 
     return ProbeSet(len(faces), make)
 
@@ -163,7 +163,7 @@ def voices_alone(spec: WindowSpec, voices: Sequence[Sample]) -> ProbeSet:
 
     def make(index: int) -> Probe:
         voice = voices[index]
-        return Probe(still_window(spec, None, voice.content), voice.label, voice.speaker)
+        return Probe(window_holding(spec, None, voice.content), voice.label, voice.speaker)
 
     return ProbeSet(len(voices), make)
 
@@ -203,7 +203,7 @@ def pairs(
     def make(index: int) -> Probe:
         face, voice = faces[chosen[index][0]], voices[chosen[index][1]]
         picture, box = scene_with(face.content, height, np.random.default_rng((seed, index))) if seen else (None, None)
-        window = still_window(spec, picture, voice.content if heard else None)
+        window = window_holding(spec, picture, voice.content if heard else None)
         return Probe(window, face.label, voice.speaker if heard else "", box)
 
     return ProbeSet(count, make)
@@ -228,7 +228,7 @@ def nobody(spec: WindowSpec, faces: Sequence[Sample], side: int, count: int, see
         picture = np.repeat((view.picture * 255).round().astype(np.uint8)[..., None], 3, axis=2)
         kind = str(rng.choice(SOUND_KINDS, p=SOUND_SHARES))
         sound = _sound_of(kind, samples, rng)
-        return Probe(still_window(spec, picture, sound), kind=kind)
+        return Probe(window_holding(spec, picture, sound), kind=kind)
 
     return ProbeSet(count, make)
 

@@ -189,7 +189,7 @@ def _speed(bench: Bench, name: str, seed: int) -> dict[str, Any]:
         "n": HOPS,
         "threads": bench.pipeline.config.model.threads,
         "processor": processor(),
-        **{key: hop[key] for key in ("hop_ms", "whole_window_ms", "hop_ratio", "stage_ms")},
+        **{key: hop[key] for key in ("hop_ms", "hop_cpu_ms", "whole_window_ms", "hop_ratio", "stage_ms")},
         "folder_mb": sum(size.values()),
         "needed_mb": sum(size[file] for file in needed if file in size),
     }
