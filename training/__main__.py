@@ -1,4 +1,4 @@
-"""python -m training prepare | fit | manifest | evaluate | check"""
+"""python -m training prepare | fit | manifest | evaluate | check | report | card"""
 
 from __future__ import annotations
 
@@ -88,6 +88,31 @@ def _check(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _report(arguments: argparse.Namespace) -> int:
+    from ros2_emollama.model.folder import find_model, open_folder
+
+    from .report import make_report, read_report, summary
+
+    output = Path(arguments.output)
+    missing = make_report(arguments.model, Path(arguments.data), output, arguments.only, arguments.limit, arguments.again)
+    if output.is_file():
+        print(summary(read_report(output, open_folder(find_model(arguments.model)))))
+    for name, reason in missing.items():
+        print(f"training: {name} could not be measured: {reason}", file=sys.stderr)
+    return 2 if missing else 0
+
+
+def _card(arguments: argparse.Namespace) -> int:
+    from ros2_emollama.model.folder import find_model
+
+    from .card import write_card
+
+    root = find_model(arguments.model)
+    for path in write_card(root, Path(arguments.report) if arguments.report else root / "report.json"):
+        print(f"wrote {path}")
+    return 0
+
+
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description="Fit and evaluate emollama's models.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -128,6 +153,20 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("--seed", type=int, default=1)
     check.add_argument("--output", metavar="FILE.json", help="also write the report there, with some of the texts")
     check.set_defaults(work=_check)
+
+    report = commands.add_parser("report", help="every figure of a model folder into one JSON; goes on by itself after a stop")
+    report.add_argument("--model", default="nano", help="a model's name or folder (%(default)s)")
+    report.add_argument("--data", default=data, metavar="DIR", help="folder of the data tars and clips/ (%(default)s)")
+    report.add_argument("--output", required=True, metavar="FILE.json", help="what stands there is kept, if it is of this model")
+    report.add_argument("--only", nargs="+", default=(), metavar="NAME", help="these evaluations only, of those in training/suite.py")
+    report.add_argument("--limit", type=int, default=0, help="at most so many windows each, evenly spread (0: all)")
+    report.add_argument("--again", action="store_true", help="measure again what stands there already")
+    report.set_defaults(work=_report)
+
+    card = commands.add_parser("card", help="write a report's tables and pictures into the model's MODEL_CARD.md, between its markers")
+    card.add_argument("--model", default="nano", help="a model's name or folder (%(default)s)")
+    card.add_argument("--report", metavar="FILE.json", help="the report (MODEL/report.json, where it is copied to)")
+    card.set_defaults(work=_card)
     return parser
 
 

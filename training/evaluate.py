@@ -8,6 +8,7 @@ would see, and its probabilities are their mean.
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,10 @@ from ros2_emollama.analysis import windows_of
 from ros2_emollama.config import Config, ModelConfig, ReasonerConfig
 from ros2_emollama.media import read_clip
 from ros2_emollama.pipeline import Pipeline
-from ros2_emollama.types import Float32, Frame, GridFrame, Window, seconds_to_ns
-from ros2_emollama.windows import WindowAssembler
+from ros2_emollama.types import Float32, Frame, GridFrame, UInt8, Window
+from ros2_emollama.windows import WindowAssembler, WindowSpec
 
-BOOTSTRAPS = 1000
+from .scores import report_of
 
 
 @dataclass(frozen=True)
@@ -81,16 +82,23 @@ def _item(path: Path, number: int, row: dict[str, str], labels: tuple[str, ...])
     return Item(number, media["image"], media["audio"], media["video"], row["label"], row.get("speaker") or "")
 
 
-def _read_voice(path: Path, rate_hz: int) -> Float32:
-    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+def read_voice(source: Path | io.BytesIO, rate_hz: int) -> Float32:
+    """A sound file as (S,) float32, mono, at `rate_hz`. soundfile.LibsndfileError, a RuntimeError, where it is none."""
+    samples, rate = soundfile.read(source, dtype="float32", always_2d=True)
     mono = samples.mean(axis=1)
     return np.asarray(mono if rate == rate_hz else soxr.resample(mono, rate, rate_hz), np.float32)
 
 
-def still_window(pipeline: Pipeline, image: npt.NDArray[np.uint8] | None, voice: Float32 | None) -> Window:
-    """One window of a still picture and the last seconds of a voice."""
-    spec = pipeline.window_spec
-    tick_ns = seconds_to_ns(spec.seconds / spec.frames)
+def still_window(pipeline: Pipeline, image: UInt8 | None, voice: Float32 | None) -> Window:
+    """See `window_holding`; the window that this pipeline's model sees."""
+    return window_holding(pipeline.window_spec, image, voice)
+
+
+def window_holding(spec: WindowSpec, image: UInt8 | None, voice: Float32 | None) -> Window:
+    """One window of a still picture (H, W, 3) and the last seconds of a voice (S,), which lies at its end; None: no camera, no microphone.
+
+    The picture is one `Frame` in every tick, so that the pipeline encodes it once.
+    """
     frame = Frame(0, image) if image is not None else None
     frames = tuple(GridFrame(i, frame) if frame else None for i in range(spec.frames))
     count = round(spec.seconds * spec.sample_rate_hz)
@@ -99,7 +107,7 @@ def still_window(pipeline: Pipeline, image: npt.NDArray[np.uint8] | None, voice:
         kept = voice[-count:]
         samples[count - kept.size :] = kept
         seen = (np.arange(spec.frames) + 0.5) * count / spec.frames >= count - kept.size
-    return Window(spec.frames, 0, spec.frames * tick_ns, frames, samples, spec.sample_rate_hz, seen)
+    return Window(spec.frames, 0, spec.window_ns, frames, samples, spec.sample_rate_hz, seen)
 
 
 def probabilities_of(pipeline: Pipeline, item: Item) -> npt.NDArray[np.float64]:
@@ -112,11 +120,11 @@ def probabilities_of(pipeline: Pipeline, item: Item) -> npt.NDArray[np.float64]:
             if loaded is None:
                 raise ValueError(f"{item.image} is not a picture")
             image = np.ascontiguousarray(loaded[..., ::-1])
-        voice = _read_voice(item.audio, pipeline.preset.audio.sample_rate_hz) if item.audio else None
+        voice = read_voice(item.audio, pipeline.preset.audio.sample_rate_hz) if item.audio else None
         state = pipeline.perceive(still_window(pipeline, image, voice)).state
         return np.array(state.probabilities)
     windows = clip_windows(pipeline, item.video)
-    return np.mean([pipeline.perceive(window).state.probabilities for window in windows], axis=0)
+    return np.asarray(np.mean([pipeline.perceive(window).state.probabilities for window in windows], axis=0), np.float64)
 
 
 def clip_windows(pipeline: Pipeline, path: Path) -> list[Window]:
@@ -148,46 +156,11 @@ def evaluate(model: str, manifest: Path, strict: bool = False) -> dict[str, Any]
     return {"model": pipeline.folder.model_id, "manifest": str(manifest), **report, "skipped": len(problems), "problems": problems[:50]}
 
 
-def report_of(probabilities: npt.NDArray[np.float64], truth: list[str], speakers: list[str], labels: tuple[str, ...]) -> dict[str, Any]:
-    """n, accuracy, uar (over the labels that occur), per-class recall, confusion (rows: truth), nll, 95 % bootstrap interval of the uar."""
-    true = np.array([labels.index(label) for label in truth])
-    said = probabilities.argmax(axis=1)
-    confusion = np.zeros((len(labels), len(labels)), int)
-    np.add.at(confusion, (true, said), 1)
-    recall = {label: float(confusion[i, i] / confusion[i].sum()) for i, label in enumerate(labels) if confusion[i].sum()}
-    chosen = probabilities[np.arange(true.size), true]
-    return {
-        "n": int(true.size),
-        "accuracy": float((true == said).mean()),
-        "uar": float(np.mean(list(recall.values()))),
-        "uar_interval_95": bootstrap_uar(true, said, speakers),
-        "recall": recall,
-        "labels": list(labels),
-        "confusion": confusion.tolist(),
-        "nll": float(-np.log(np.maximum(chosen, 1e-12)).mean()),
-    }
-
-
-def bootstrap_uar(true: npt.NDArray[np.int64], said: npt.NDArray[np.int64], speakers: list[str], seed: int = 0) -> list[float]:
-    """95 % percentile interval; whole speakers are drawn where there are at least two, single rows otherwise."""
-    rng = np.random.default_rng(seed)
-    names = sorted(set(speakers))
-    groups = [np.flatnonzero(np.array(speakers) == name) for name in names] if len(names) > 1 else [np.array([i]) for i in range(true.size)]
-    values = []
-    for _ in range(BOOTSTRAPS):
-        drawn = np.concatenate([groups[i] for i in rng.integers(0, len(groups), len(groups))])
-        hits = true[drawn] == said[drawn]
-        counts = np.bincount(true[drawn])
-        right = np.bincount(true[drawn], weights=hits)
-        values.append(float(np.mean(right[counts > 0] / counts[counts > 0])))
-    low, high = np.percentile(values, (2.5, 97.5))
-    return [float(low), float(high)]
-
-
 def summary(report: dict[str, Any]) -> str:
     """The report in a few lines."""
     low, high = report["uar_interval_95"]
     lines = [f"{report['model']} on {report['manifest']}: n {report['n']}, skipped {report['skipped']}"]
-    lines.append(f"accuracy {report['accuracy']:.3f}  UAR {report['uar']:.3f} [{low:.3f}, {high:.3f}]  NLL {report['nll']:.3f}")
+    lines.append(f"accuracy {report['accuracy']:.3f}  UAR {report['uar']:.3f} [{low:.3f}, {high:.3f}] (over {report['interval_over']})")
+    lines.append(f"NLL {report['nll']:.3f}  Brier {report['brier']:.3f}  ECE {report['ece']:.3f}")
     lines += [f"  {label:9s} recall {value:.3f}" for label, value in report["recall"].items()]
     return "\n".join(lines)

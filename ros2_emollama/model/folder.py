@@ -166,11 +166,10 @@ def _files(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def write_manifest(root: Path, manifest: Manifest) -> None:
-    """Hash every file below `root` (but the manifest, cards and pictures) and write the manifest, atomically."""
-    skipped = {MANIFEST, "MODEL_CARD.md"}
-    paths = sorted(
-        path for path in root.rglob("*") if path.is_file() and path.name not in skipped and path.suffix not in (".png", ".md", ".tmp")
-    )
+    """Hash every file below `root` (but the manifest, and what is said of the model: card, report, pictures) and write the manifest,
+    atomically. What is said of a model is measured of its manifest's hash, so it cannot be part of it."""
+    skipped, suffixes = {MANIFEST, "MODEL_CARD.md", "report.json"}, (".png", ".svg", ".md", ".tmp")
+    paths = sorted(path for path in root.rglob("*") if path.is_file() and path.name not in skipped and path.suffix not in suffixes)
     files = {path.relative_to(root).as_posix(): file_facts(path) for path in paths}
     complete = Manifest(manifest.name, manifest.preset, manifest.graphs, manifest.language, files, manifest.info)
     temporary = root / (MANIFEST + ".tmp")

@@ -55,6 +55,16 @@ def test_the_model_id_changes_with_any_file(folder: Path, tmp_path: Path) -> Non
     assert open_folder(other).model_id != before
 
 
+def test_what_is_said_of_a_model_is_no_part_of_it(folder: Path) -> None:
+    before = open_folder(folder).model_id
+    (folder / "figures").mkdir()
+    for name in ("MODEL_CARD.md", "report.json", "figures/faces.svg"):
+        (folder / name).write_text("0.5")
+    open_folder(folder).verify()
+    write_manifest(folder, open_folder(folder).manifest)
+    assert open_folder(folder).model_id == before
+
+
 @pytest.mark.parametrize("name", ["../secrets.onnx", "/etc/passwd"])
 def test_a_manifest_cannot_reach_outside_its_folder(folder: Path, name: str) -> None:
     change(folder, graphs={"fusion": name})
