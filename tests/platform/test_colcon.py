@@ -24,6 +24,7 @@ MODES = {"plain": (), "symlink": ("--symlink-install",)}
 
 DOMAIN, _claim = take_domain()
 
+
 def underlay() -> dict[str, str]:
     """What `source /opt/ros/…/setup.bash` does on a robot, for ROS from wheels."""
     prefix = Path(COLCON).parents[1]
