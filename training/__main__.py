@@ -46,12 +46,18 @@ def _fit(arguments: argparse.Namespace) -> int:
 
     from ros2_emollama.model.presets import find_preset
 
-    from .fit import STAGES, fit_stage
+    from .fit import STAGES, fit_side_by_side, fit_stage
 
     torch.set_num_threads(arguments.threads)
-    paths = _paths(arguments)
-    for stage in STAGES if arguments.stage == "all" else (arguments.stage,):
-        print(stage, json.dumps(fit_stage(stage, find_preset(arguments.recipe), paths)))  # type: ignore[arg-type]
+    paths, preset = _paths(arguments), find_preset(arguments.recipe)
+    left_out = frozenset(arguments.leave_out)
+    if left_out and arguments.stage != ["voice"]:
+        raise ValueError("--leave-out is for the voice stage alone; add --stage voice, and a --run of its own")
+    stages = STAGES if "all" in arguments.stage else arguments.stage
+    if "all" in arguments.stage and arguments.threads > 1:
+        fit_side_by_side(preset.name, paths, arguments.threads)  # type: ignore[arg-type]
+    for stage in stages:
+        print(stage, json.dumps(fit_stage(stage, preset, paths, left_out)))  # type: ignore[arg-type]
     return 0
 
 
@@ -126,7 +132,15 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--cache", default="cache", metavar="DIR", help="folder of the decoded arrays (%(default)s)")
     prepare.add_argument("--landmarks", default="", metavar="FILE", help="face_landmark.tflite; left out: where `make landmarks` put it")
     fit.add_argument("--recipe", default="nano", help="preset to train (%(default)s)")
-    fit.add_argument("--stage", default="all", choices=("face", "locate", "voice", "perception", "language", "all"))
+    stages = ("face", "voice", "locate", "perception", "language", "all")
+    fit.add_argument("--stage", nargs="+", default=["all"], choices=stages, help="what to train, in this order (all)")
+    fit.add_argument(
+        "--leave-out",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="corpora or speakers that `--stage voice` is measured on instead of trained on",
+    )
     fit.add_argument("--run", default="runs/nano", metavar="DIR", help="where weights, logs and states go (%(default)s)")
     fit.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads (%(default)s)")
     prepare.set_defaults(work=_prepare)

@@ -1,14 +1,19 @@
 """The nano recipe, stage after stage; each resumes where it was stopped, a finished one is only loaded.
 
-face ─┐
-locate ├─► perception ─► describe ─► cognition ─► RUN/{network.safetensors, llama/, tokenizer.json, preset.json, metrics.json}
-voice ─┘
+face ───┐
+voice ──┼─► perception ─► describe ─► cognition ─► RUN/{network.safetensors, llama/, tokenizer.json, preset.json, metrics.json}
+locate ─┘
+The encoders know nothing of each other, so they are trained side by side, one thread each: small nets gain little from a second one.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from safetensors.torch import save_file
@@ -20,15 +25,18 @@ from ros2_emollama.model.presets import Preset
 from .faces import train_faces
 from .language import make_llama, make_tokenizer, train_language
 from .locate import train_locator
+from .loop import BAR_POSITION
 from .paths import Paths
 from .perception import train_perception
 from .voices import train_voices
 
-STAGES = ("face", "locate", "voice", "perception", "language")
+STAGES = ("face", "voice", "locate", "perception", "language")
+LANES = (("face",), ("voice", "locate"))
+"""Stages that can run at the same time; both lanes take about as long."""
 
 
-def fit_stage(name: str, preset: Preset, paths: Paths) -> dict[str, float]:
-    """Run one stage (see STAGES) as far as it is not done; its figures."""
+def fit_stage(name: str, preset: Preset, paths: Paths, left_out: frozenset[str] = frozenset()) -> dict[str, float]:
+    """Run one stage (see STAGES) as far as it is not done; its figures. left_out: see `train_voices`."""
     if name == "language":
         return _fit_language(preset, paths)
     if name == "perception":
@@ -36,7 +44,7 @@ def fit_stage(name: str, preset: Preset, paths: Paths) -> dict[str, float]:
     trainers: dict[str, Callable[..., tuple[nn.Module, dict[str, float]]]] = {
         "face": train_faces,
         "locate": train_locator,
-        "voice": train_voices,
+        "voice": partial(train_voices, left_out=left_out),
     }
 
     def work() -> tuple[dict[str, torch.Tensor], dict[str, float]]:
@@ -44,6 +52,22 @@ def fit_stage(name: str, preset: Preset, paths: Paths) -> dict[str, float]:
         return module.state_dict(), figures
 
     return _finish(name, paths, work)
+
+
+def fit_side_by_side(recipe: str, paths: Paths, threads: int) -> None:
+    """Every lane in a process of its own. RuntimeError when one of them failed; what it had to say stands above."""
+    options = ["--recipe", recipe, "--data", str(paths.data), "--cache", str(paths.cache), "--run", str(paths.run)]
+    lanes = []
+    for place, stages in enumerate(LANES):
+        command = [sys.executable, "-m", "training", "fit", "--stage", *stages, "--threads", str(max(1, threads // len(LANES))), *options]
+        lanes.append(subprocess.Popen(command, env={**os.environ, BAR_POSITION: str(place)}))
+    try:
+        failed = [" and ".join(stages) for stages, lane in zip(LANES, lanes, strict=True) if lane.wait() != 0]
+    finally:
+        for lane in lanes:
+            lane.terminate()
+    if failed:
+        raise RuntimeError(f"training {', '.join(failed)} failed; the same command goes on from there")
 
 
 def _finish(name: str, paths: Paths, work: Callable[[], tuple[dict[str, torch.Tensor], dict[str, float]]]) -> dict[str, float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
+
+BAR_POSITION = "EMOLLAMA_BAR_POSITION"
+"""Environment variable: the line of this process's progress bar, where several trainings share a terminal."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,8 @@ def fit(
         average.state = saved["average"]
         optimizer.load_state_dict(saved["optimizer"])
         start, figures = saved["step"], saved["figures"]
-    bar = tqdm(range(start, schedule.steps), initial=start, total=schedule.steps, desc=name, mininterval=2.0)
+    place = int(os.environ.get(BAR_POSITION, "0"))
+    bar = tqdm(range(start, schedule.steps), initial=start, total=schedule.steps, desc=name, mininterval=2.0, position=place)
     smooth, began = 0.0, time.monotonic()
     for step in bar:
         torch.manual_seed(schedule.seed * 1_000_003 + step)
