@@ -139,7 +139,7 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="NAME",
-        help="corpora or speakers that `--stage voice` is measured on instead of trained on",
+        help="corpora or speakers that `--stage voice` is measured on, not trained on",
     )
     fit.add_argument("--run", default="runs/nano", metavar="DIR", help="where weights, logs and states go (%(default)s)")
     fit.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads (%(default)s)")

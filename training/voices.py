@@ -160,6 +160,9 @@ def parted(voices: Voices, left_out: frozenset[str]) -> tuple[np.ndarray, dict[s
     if not left_out:
         return train, {name: voices.where("val", name) for name in VOICE_SETS}
     out = np.array([row.set in left_out or row.speaker in left_out for row in voices.rows])
+    unknown = left_out - {name for row in voices.rows for name in (row.set, row.speaker)}
+    if unknown:
+        raise ValueError(f"no corpus or speaker {', '.join(sorted(unknown))}; corpora are {', '.join(VOICE_SETS)}")
     labelled = voices.labels >= 0
     sets = np.array([row.set for row in voices.rows])
     return train[~out[train]], {name: np.flatnonzero(out & labelled & (sets == name)) for name in np.unique(sets[out])}

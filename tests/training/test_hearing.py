@@ -113,6 +113,24 @@ def test_masked_bands_hold_the_mean(ear: Ear) -> None:
         assert torch.allclose(masked[index][changed[index]], logmel[index].mean(), atol=0.02)
 
 
+def test_what_is_left_out_is_measured_on_and_not_trained_on(cache: Path) -> None:
+    from training.data import Voices
+    from training.voices import parted
+
+    voices = Voices(cache)
+    voices.rows = [
+        Row("speech_x", "0", "happy", "a", "train"),
+        Row("speech_x", "1", "sad", "b", "val"),
+        Row("speech_y", "2", "sad", "c", "train"),
+    ]
+    voices.labels = np.array([row.label_index for row in voices.rows])
+    train, held = parted(voices, frozenset({"speech_x"}))
+    assert train.tolist() == [2] and {name: places.tolist() for name, places in held.items()} == {"speech_x": [0, 1]}
+    assert parted(voices, frozenset({"c"}))[0].tolist() == [0]
+    with pytest.raises(ValueError, match="no corpus or speaker speech_z; corpora are speech_ravdess"):
+        parted(voices, frozenset({"speech_z"}))
+
+
 def test_a_cache_without_mels_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="python -m training prepare"):
         Ear(tmp_path, AUDIO, COLUMNS)

@@ -205,3 +205,22 @@ def test_the_interval_is_over_speakers_where_there_are_several() -> None:
     assert low < 0.75 < high and high - low < 0.4
     certain = bootstrap_uar(true, said, ["a"] * 20 + ["b"] * 20)
     assert certain == [pytest.approx(0.75)] * 2  # both speakers are alike, so nothing varies
+
+
+def test_stages_side_by_side_say_which_of_them_failed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = [
+        "fit",
+        "--recipe",
+        "tiny",
+        "--data",
+        str(tmp_path),
+        "--cache",
+        str(tmp_path),
+        "--run",
+        str(tmp_path / "run"),
+        "--threads",
+        "2",
+    ]
+    assert main(arguments) == 2
+    said = capfd.readouterr().err
+    assert "training face, voice and locate failed" in said and said.count("python -m training prepare") == 2
