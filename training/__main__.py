@@ -16,17 +16,25 @@ def _paths(arguments: argparse.Namespace) -> object:
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
+    from ros2_emollama.model.presets import NANO
+
     from .data import prepare_faces, prepare_voices
     from .face_measures import LANDMARK_MODEL
+    from .hearing import prepare_mels
     from .measures import prepare_measures
 
-    cache = Path(arguments.cache)
+    data, cache = Path(arguments.data), Path(arguments.cache)
     cache.mkdir(parents=True, exist_ok=True)
-    for done, work, what in (("faces.json", prepare_faces, "faces"), ("voices.json", prepare_voices, "voices")):
+    steps = (
+        ("faces.json", "faces", lambda: prepare_faces(data, cache)),
+        ("voices.json", "voices", lambda: prepare_voices(data, cache)),
+        ("voice_mel_ends.npy", "voices as mel power", lambda: prepare_mels(cache, NANO.audio)),
+    )
+    for done, what, work in steps:
         if (cache / done).is_file():
             print(f"{what}: {cache / done} stands; delete it to read the data again")
         else:
-            print(f"{what}: {work(Path(arguments.data), cache)} kept")
+            print(f"{what}: {work()} kept")
     norms = prepare_measures(cache, model=Path(arguments.landmarks) if arguments.landmarks else LANDMARK_MODEL)
     for name, norm in norms.items():
         print(f"  {name:22s} median {norm.median:8.3f}  spread {norm.spread:7.3f}")

@@ -13,20 +13,19 @@ import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
-from ros2_emollama.model.logmel import log_mel
 from ros2_emollama.model.network import EmotionNetwork
-from ros2_emollama.model.vision import best_box, normalise
+from ros2_emollama.model.vision import best_box, glimpse, normalise
 
 from .compose import compose
 from .data import Faces, Voices
 from .faces import jitter
+from .hearing import Ear
 from .measures import read_measures
 from .paths import Paths
-from .sounds import Sound, heard
-from .voice_measures import VOICE_MEASURES, speaking_level
+from .voices import Measured
 
 Array = npt.NDArray[np.float32]
-ENOUGH_TOKENS = 16  # a second of speech: in less, neither its rate nor its pauses can be heard
+SPEAKING_TOKENS = 6  # of a window in which somebody is said to speak
 
 
 @dataclass(frozen=True)
@@ -50,11 +49,13 @@ class VoiceBank:
 
 @dataclass(frozen=True)
 class SceneBank:
-    """tokens (N, P, D), cls (N, D); face (N, 4) as the network itself found it: presence, x, y, height; somebody (N,) what is true."""
+    """tokens (N, P, D), cls (N, D); face (N, 4) as the network itself found it: presence, x, y, height; crops (N, 4, D) the tokens of what
+    it found there; somebody (N,) what is true."""
 
     tokens: npt.NDArray[np.float16]
     cls: npt.NDArray[np.float16]
     face: Array
+    crops: npt.NDArray[np.float16]
     somebody: npt.NDArray[np.bool_]
 
 
@@ -86,15 +87,6 @@ def face_bank(network: EmotionNetwork, paths: Paths, split: str, per_class: int,
     return bank
 
 
-def as_heard(measures: Array, sound: Sound) -> Array:
-    """A clip's measures (M,) in a window that holds it, or part of it: the level is the window's own."""
-    own = dict(zip(VOICE_MEASURES, measures, strict=True))
-    own["level_dbfs"] = np.float32(speaking_level(sound.samples, sound.active))
-    if sound.active.sum() < ENOUGH_TOKENS:
-        own["rate_per_second"] = own["pause_share"] = np.float32(np.nan)
-    return np.array(list(own.values()), np.float32)
-
-
 @torch.inference_mode()
 def voice_bank(network: EmotionNetwork, paths: Paths, split: str, hearings: int, silent: int, seed: int = 6) -> VoiceBank:
     """Every voice `hearings` times, and `silent` windows in which nobody speaks. A third of the windows begin before the microphone did."""
@@ -102,20 +94,18 @@ def voice_bank(network: EmotionNetwork, paths: Paths, split: str, hearings: int,
     if path.is_file():
         return VoiceBank(**np.load(path))
     preset, voices, rng = network.preset, Voices(paths.cache), np.random.default_rng(seed)
-    table = read_measures(paths.cache, "voices")
-    places = [int(i) for i in voices.where(split)] * hearings + [-1] * silent
-    tokens, masks, labels, measures = [], [], [], []
-    for start in tqdm(range(0, len(places), 32), desc=f"voices ({split})", unit="batch"):
-        features = []
-        for place in places[start : start + 32]:
-            sound = heard(voices.voice(place) if place >= 0 else None, preset.audio, preset.window_seconds, rng)
-            speaks = place >= 0 and sound.active.sum() >= 6
-            features.append(log_mel(sound.samples, preset.audio, sound.mask > 0))
-            masks.append(sound.mask)
-            labels.append(int(voices.labels[place]) if speaks else -1)
-            measures.append(as_heard(table[place], sound) if speaks else np.full(len(VOICE_MEASURES), np.nan, np.float32))
-        tokens.append(network.audio(torch.from_numpy(np.stack(features)))[0].numpy().astype(np.float16))
-    bank = VoiceBank(np.concatenate(tokens), np.stack(masks), np.array(labels), np.stack(measures))
+    ear, measures = Ear(paths.cache, preset.audio, preset.mel_columns), Measured(paths)
+    places = np.concatenate([np.tile(voices.where(split), hearings), np.full(silent, -1)])
+    tokens, masks, labels, measured = [], [], [], []
+    for start in tqdm(range(0, len(places), 64), desc=f"voices ({split})", unit="batch"):
+        chosen = places[start : start + 64]
+        windows = ear.hear(chosen, rng)
+        speaks = (chosen >= 0) & (windows.active.sum(1).numpy() >= SPEAKING_TOKENS)
+        tokens.append(network.audio(windows.logmel)[0].numpy().astype(np.float16))
+        masks.append(windows.mask.numpy())
+        labels.append(np.where(speaks, voices.labels[chosen], -1))
+        measured.append(np.where(speaks[:, None], measures.raw(chosen, windows).numpy(), np.float32(np.nan)))
+    bank = VoiceBank(np.concatenate(tokens), np.concatenate(masks), np.concatenate(labels), np.concatenate(measured))
     _keep(path, bank)
     return bank
 
@@ -129,15 +119,19 @@ def scene_bank(network: EmotionNetwork, paths: Paths, split: str, count: int, se
     faces, rng = Faces(paths.cache), np.random.default_rng(seed)
     people, vision = faces.pictures[faces.where(split)], network.vision
     side = network.preset.vision.locator_pixels
-    tokens, cls, found, somebody = [], [], [], []
+    tokens, cls, found, crops, somebody = [], [], [], [], []
     for _ in tqdm(range(0, count, 32), desc=f"scenes ({split})"):
         views = [compose(people, rng, side) for _ in range(32)]
-        located = vision.locator(torch.from_numpy(np.stack([view.picture for view in views])).unsqueeze(1))
+        pictures = torch.from_numpy(np.stack([view.picture for view in views])).unsqueeze(1)
+        located = vision.locator(pictures)
         scene_tokens, scene_cls = vision.scene_of(located.trunk)
         tokens.append(scene_tokens.numpy().astype(np.float16))
         cls.append(scene_cls.numpy().astype(np.float16))
-        found.append(best_box(located).numpy())
+        box = best_box(located)
+        crop = glimpse(pictures, box[:, 1:], network.preset.vision.glimpse_pixels, network.preset.vision.glimpse_margin)
+        found.append(box.numpy())
+        crops.append(vision.face_net(crop).numpy().astype(np.float16))
         somebody += [len(view.boxes) > 0 for view in views]
-    bank = SceneBank(np.concatenate(tokens), np.concatenate(cls), np.concatenate(found), np.array(somebody))
+    bank = SceneBank(*(np.concatenate(parts) for parts in (tokens, cls, found, crops)), np.array(somebody))
     _keep(path, bank)
     return bank

@@ -35,7 +35,7 @@ class ViewOptions:
     second_face: float = 0.08
     distractors: float = 0.6
     min_height: float = 0.09
-    max_height: float = 0.95
+    max_height: float = 1.25
 
 
 @cache
@@ -135,7 +135,9 @@ def paste(canvas: Grey, patch: Grey, x: float, y: float, height: float, rng: np.
     if height < patch.shape[0]:
         patch = cv2.GaussianBlur(patch, (0, 0), 0.35 * patch.shape[0] / height)
     lit = (patch - patch.mean()) * rng.uniform(0.6, 1.3) + patch.mean() + rng.normal(0, 0.08)
-    mask = cv2.warpAffine(oval(patch.shape[0], rng), turn, size, flags=cv2.INTER_LINEAR)
+    whole = height > 0.8 * canvas.shape[0] and rng.random() < 0.5  # a picture that is nothing but a face has no oval
+    shape = np.ones_like(patch) if whole else oval(patch.shape[0], rng)
+    mask = cv2.warpAffine(shape, turn, size, flags=cv2.INTER_LINEAR)
     face = cv2.warpAffine(lit.astype(np.float32), turn, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     canvas *= 1 - mask
     canvas += mask * face

@@ -29,8 +29,8 @@ from .sentences import describe_face, describe_voice, explain
 from .transcripts import some_transcript
 from .windows_of import KINDS, Batch, WindowMaker
 
-DESCRIBE_SCHEDULE = Schedule(steps=200, batch=32, learning_rate=2e-3, weight_decay=0.05, validate_every=200)
-COGNITION_SCHEDULE = Schedule(steps=600, batch=32, learning_rate=2e-3, weight_decay=0.05, validate_every=300)
+DESCRIBE_SCHEDULE = Schedule(steps=300, batch=32, learning_rate=2e-3, weight_decay=0.05, validate_every=300)
+COGNITION_SCHEDULE = Schedule(steps=1000, batch=32, learning_rate=2e-3, weight_decay=0.05, validate_every=250)
 DESCRIBE_TASKS = {"emotion": 0.3, "face": 0.35, "voice": 0.35}
 COGNITION_TASKS = {"emotion": 0.1, "face": 0.1, "voice": 0.1, "reason": 0.7}
 OTHER_LABEL_SHARE = 0.15

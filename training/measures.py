@@ -139,6 +139,11 @@ def prepare_measures(cache: Path, source: Path | None = None, model: Path = LAND
     return norms
 
 
+def scales(norms: Norms, names: Sequence[str]) -> tuple[Array, Array]:
+    """Median and robust deviation (M,) of each name: what turns measures into numbers that a network can be asked for."""
+    return np.array([norms[name].median for name in names], np.float32), np.array([norms[name].spread for name in names], np.float32)
+
+
 def read_measures(cache: Path, kind: str) -> Array:
     """(N, M) measures of `kind` faces or voices. FileNotFoundError with the cure."""
     path = cache / f"{kind.removesuffix('s')}_measures.npy"

@@ -7,25 +7,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ros2_emollama.model.fusion import TEMPERATURES
 from ros2_emollama.model.network import EmotionNetwork
 
 from .bank import face_bank, scene_bank, voice_bank
 from .loop import Schedule, fit, recall_figures
 from .measures import Norms
 from .paths import Paths
-from .windows_of import WindowMaker
+from .windows_of import Batch, WindowMaker
 
-PERCEPTION_SCHEDULE = Schedule(steps=700, batch=96, learning_rate=1.5e-3, weight_decay=0.05, validate_every=350)
+PERCEPTION_SCHEDULE = Schedule(steps=900, batch=96, learning_rate=1.5e-3, weight_decay=0.05, validate_every=300)
 
 
 def window_makers(network: EmotionNetwork, paths: Paths) -> tuple[WindowMaker, WindowMaker]:
     """Makers of train and of val windows; the banks are made where they do not stand yet."""
-    train_voices = voice_bank(network, paths, "train", hearings=3, silent=1200)
     norms = Norms.read(paths.cache)
-    train = WindowMaker(face_bank(network, paths, "train", 1500, 4), train_voices, scene_bank(network, paths, "train", 2560), norms)
-    held_voices = voice_bank(network, paths, "val", hearings=1, silent=150)
-    held = WindowMaker(face_bank(network, paths, "val", 400, 2), held_voices, scene_bank(network, paths, "val", 512), norms)
-    return train, held
+
+    def maker(split: str, faces: tuple[int, int], voices: tuple[int, int], scenes: int) -> WindowMaker:
+        people, speech = face_bank(network, paths, split, *faces), voice_bank(network, paths, split, *voices)
+        return WindowMaker(people, speech, scene_bank(network, paths, split, scenes), norms)
+
+    return maker("train", (2000, 4), (5, 1500), 3200), maker("val", (400, 2), (1, 150), 640)
 
 
 class FusionPart(nn.Module):
@@ -42,7 +44,9 @@ def train_perception(network: EmotionNetwork, paths: Paths, schedule: Schedule =
     network.eval()
     part = FusionPart(network)
     held_rng = np.random.default_rng(3)
-    held_batches = {kind: held.batch(held_rng, 300, {kind: 1.0}) for kind in ("both", "face", "voice", "change", "nobody")}
+    held_batches: dict[str, Batch] = {
+        kind: held.batch(held_rng, 300, {kind: 1.0}) for kind in ("both", "face", "voice", "change", "nobody")
+    }
 
     def loss_of(rng: np.random.Generator, batch: int) -> Tensor:
         windows = train.batch(rng, batch)
@@ -66,15 +70,21 @@ def train_perception(network: EmotionNetwork, paths: Paths, schedule: Schedule =
     return {**figures, **calibrate(network, held_batches)}
 
 
-def calibrate(network: EmotionNetwork, batches: dict[str, object]) -> dict[str, float]:
-    """One temperature for the label head, by the least negative log likelihood over windows with somebody."""
-    chosen = [batch for kind, batch in batches.items() if kind in ("both", "face", "voice")]
+def calibrate(network: EmotionNetwork, batches: dict[str, Batch]) -> dict[str, float]:
+    """A temperature for each set of streams, by the least negative log likelihood over windows with somebody; figures of all together."""
+    figures: dict[str, float] = {}
+    candidates = np.exp(np.linspace(np.log(0.5), np.log(4.0), 60))
     with torch.inference_mode():
-        network.label_head.temperature.fill_(1.0)
-        logits = torch.cat([network.fuse(*batch.inputs()).logits for batch in chosen])  # type: ignore[attr-defined]
-        truth = torch.cat([batch.targets.argmax(1) for batch in chosen])  # type: ignore[attr-defined]
-        candidates = np.exp(np.linspace(np.log(0.5), np.log(4.0), 60))
-        losses = [float(F.cross_entropy(logits / float(t), truth)) for t in candidates]
-        best = int(np.argmin(losses))
-        network.label_head.temperature.fill_(float(candidates[best]))
-    return {"temperature": float(candidates[best]), "nll_before": float(F.cross_entropy(logits, truth)), "nll": losses[best]}
+        network.label_head.temperatures.fill_(1.0)
+        windows = [batches[kind] for kind in ("both", "face", "voice", "change")]
+        logits = torch.cat([network.fuse(*batch.inputs()).logits for batch in windows])
+        truth = torch.cat([batch.targets.argmax(1) for batch in windows])
+        video, audio = (torch.cat([getattr(batch, name).amax(1) for batch in windows]) > 0 for name in ("frame_mask", "audio_mask"))
+        chosen = {"both": video & audio, "video": video & ~audio, "audio": ~video & audio}
+        for index, name in enumerate(TEMPERATURES):
+            rows = chosen.get(name, torch.ones_like(video))
+            losses = [float(F.cross_entropy(logits[rows] / float(t), truth[rows])) for t in candidates]
+            best = int(np.argmin(losses))
+            network.label_head.temperatures[index] = float(candidates[best])
+            figures |= {f"temperature_{name}": float(candidates[best]), f"nll_{name}": losses[best]}
+    return figures

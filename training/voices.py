@@ -12,41 +12,57 @@ from ros2_emollama.model.logmel import log_mel
 from ros2_emollama.model.presets import LABELS, AudioPreset, Preset
 
 from .data import VOICE_SETS, Voices
+from .dice import Dice
+from .faces import measure_loss
+from .hearing import Ear, Heard
 from .loop import Schedule, fit, recall_figures
+from .measures import Norms, read_measures, scales
 from .paths import Paths
 from .sounds import Sound, heard, plain
+from .voice_measures import VOICE_MEASURES
 
-VOICE_SCHEDULE = Schedule(steps=3500, batch=48, learning_rate=1.5e-3, weight_decay=0.05, validate_every=400)
-SILENT_SHARE = 0.3
+VOICE_SCHEDULE = Schedule(steps=4000, batch=48, learning_rate=2e-3, weight_decay=0.05, validate_every=500)
+SILENT_SHARE = 0.15
+MIX_SHARE = 0.3
+MEASURE_WEIGHT = 0.2
+PACE_TOKENS = 16  # a second of speech: in less, neither its rate nor its pauses can be heard
+LEAST_TOKENS = 4  # of speech that a window must hold to have a label
 
 
 class VoiceClassifier(nn.Module):
-    """The audio stream and a throw-away head that looks at the tokens in which somebody speaks."""
+    """The audio stream and a throw-away head that looks at the tokens in which somebody speaks: how they are, and how much they vary."""
 
     def __init__(self, preset: Preset) -> None:
         super().__init__()
         self.audio = AudioStream(preset.audio, preset.mel_columns)
         self.vote = nn.Linear(preset.audio.width, 1)
-        self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(2 * preset.audio.width, len(LABELS)))
+        self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(3 * preset.audio.width, len(LABELS)))
+        self.measures = nn.Linear(3 * preset.audio.width, len(VOICE_MEASURES))
 
-    def forward(self, logmel: Tensor) -> tuple[Tensor, Tensor]:
-        """logits (B, 7) and speech logits (B, 64)."""
+    def forward(self, logmel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """logits (B, 7), speech logits (B, 64), measures (B, M) in deviations from the norm."""
         tokens, speech = self.audio.tokens_and_speech_logits(logmel)
-        speaking = torch.sigmoid(speech.float()).detach()
-        weights = torch.softmax(self.vote(tokens).squeeze(-1).float() + 2 * speaking, dim=1).unsqueeze(-1)
-        mean = (tokens * speaking.unsqueeze(-1)).sum(1) / (speaking.sum(1, keepdim=True) + 0.5)
-        return self.head(torch.cat([(tokens * weights).sum(1), mean], dim=-1)), speech
+        tokens, speech = tokens.float(), speech.float()
+        speaking = torch.sigmoid(speech).detach()
+        weights = torch.softmax(self.vote(tokens).squeeze(-1) + 2 * speaking, dim=1).unsqueeze(-1)
+        count = speaking.sum(1, keepdim=True) + 0.5
+        mean = (tokens * speaking.unsqueeze(-1)).sum(1) / count
+        spread = ((tokens - mean.unsqueeze(1)).square() * speaking.unsqueeze(-1)).sum(1) / count
+        pooled = torch.cat([(tokens * weights).sum(1), mean, (spread + 1e-4).sqrt()], dim=-1)
+        return self.head(pooled), speech, self.measures(pooled)
 
 
-def mask_spectrum(logmel: Tensor, rng: np.random.Generator) -> Tensor:
+def mask_spectrum(logmel: Tensor, dice: Dice) -> Tensor:
     """SpecAugment (arXiv 1904.08779): two bands and two stretches per window set to the window's mean."""
-    for index in range(logmel.shape[0]):
-        mean = logmel[index].mean()
-        for _ in range(2):
-            height, width = rng.integers(0, 10), rng.integers(0, 24)
-            low, start = rng.integers(0, logmel.shape[1] - height), rng.integers(0, logmel.shape[2] - width)
-            logmel[index, low : low + height] = mean
-            logmel[index, :, start : start + width] = mean
+    mean = logmel.mean((1, 2), keepdim=True)
+    for _ in range(2):
+        for dimension, widest in ((1, 10), (2, 28)):
+            length = logmel.shape[dimension]
+            width = dice.whole(widest)
+            start = (dice.draw(0, 1) * (length - width)).long()
+            place = torch.arange(length)[None]
+            inside = (place >= start[:, None]) & (place < (start + width)[:, None])
+            logmel = torch.where(inside.unsqueeze(3 - dimension), mean, logmel)
     return logmel
 
 
@@ -61,41 +77,92 @@ def voice_weights(voices: Voices, places: np.ndarray) -> np.ndarray:
     return corpus * len(LABELS) + voices.labels[places]
 
 
-def train_voices(preset: Preset, paths: Paths, schedule: Schedule = VOICE_SCHEDULE) -> tuple[VoiceClassifier, dict[str, float]]:
-    """Fit on the train speakers of all corpora; figures are on the val speakers, each corpus apart, plus speech presence."""
-    voices = Voices(paths.cache)
+def train_voices(
+    preset: Preset, paths: Paths, schedule: Schedule = VOICE_SCHEDULE, name: str = "voice", left_out: frozenset[str] = frozenset()
+) -> tuple[VoiceClassifier, dict[str, float]]:
+    """Fit on the train speakers of all corpora; figures are on the val speakers, each corpus apart, plus speech presence.
+
+    left_out  corpora or speakers that are not trained on; figures are then on them instead, over the labels that training had
+    """
+    voices, ear = Voices(paths.cache), Ear(paths.cache, preset.audio, preset.mel_columns)
     torch.manual_seed(schedule.seed)
-    model = VoiceClassifier(preset)
-    train = voices.where("train")
+    model = VoiceClassifier(preset).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    train, held = parted(voices, left_out)
     keys = voice_weights(voices, train)
-    held = {name: voices.where("val", name) for name in VOICE_SETS}
-    seconds = preset.window_seconds
+    known = np.unique(voices.labels[train])
+    measures = Measured(paths)
 
     def loss_of(rng: np.random.Generator, batch: int) -> Tensor:
         places = train[sample_keys(keys, rng, batch)]
-        spoken = rng.random(batch) >= SILENT_SHARE
-        sounds = [heard(voices.voice(int(i)) if s else None, preset.audio, seconds, rng) for i, s in zip(places, spoken, strict=True)]
-        logmel = mask_spectrum(features(sounds, preset.audio), rng)
-        active = torch.from_numpy(np.stack([sound.active for sound in sounds]))
+        dice = Dice(rng, batch)
+        windows = ear.hear(np.where(rng.random(batch) < SILENT_SHARE, -1, places), rng)
+        logmel = mask_spectrum(windows.logmel, dice)
+        weight = (windows.active.sum(1) >= LEAST_TOKENS).float()
+        measured = measures.of(places, windows)
+        targets = F.one_hot(torch.from_numpy(voices.labels[places]), len(LABELS)) * 0.9 + 0.1 / len(LABELS)
+        mixed = rng.random() < MIX_SHARE
+        if mixed:  # mixup (arXiv 1710.09412)
+            share, order = float(rng.beta(0.4, 0.4)), torch.from_numpy(rng.permutation(batch))
+            logmel, targets = share * logmel + (1 - share) * logmel[order], share * targets + (1 - share) * targets[order]
+            weight, measured = weight * weight[order], share * measured + (1 - share) * measured[order]
         with torch.autocast("cpu", torch.bfloat16):
-            logits, speech = model(logmel)
-        labels = torch.from_numpy(voices.labels[places])[torch.from_numpy(spoken)]
-        label_loss = F.cross_entropy(logits.float()[torch.from_numpy(spoken)], labels, label_smoothing=0.1)
-        return label_loss + 0.3 * F.binary_cross_entropy_with_logits(speech.float(), active)
+            logits, speech, said = model(logmel)
+        label_loss = (-(targets * F.log_softmax(logits.float(), 1)).sum(1) * weight).sum() / weight.sum().clamp(min=1)
+        label_loss = label_loss + MEASURE_WEIGHT * measure_loss(said.float(), measured, weight)
+        return label_loss if mixed else label_loss + 0.3 * F.binary_cross_entropy_with_logits(speech.float(), windows.active)
 
     def validate(module: nn.Module) -> dict[str, float]:
         figures = {}
-        for name, places in held.items():
-            logmel = features([plain(voices.voice(int(i)), preset.audio, seconds) for i in places], preset.audio)
+        for corpus, places in held.items():
+            truth = voices.labels[places]
+            fit_for = np.isin(truth, known)
+            sounds = [plain(voices.voice(int(i)), preset.audio, preset.window_seconds) for i in places[fit_for]]
+            logmel = features(sounds, preset.audio)
             logits = torch.cat([module(piece)[0].float() for piece in logmel.split(64)])
-            figures[f"uar_{name.removeprefix('speech_')}"] = recall_figures(logits.argmax(1), torch.from_numpy(voices.labels[places]), 7)[
-                "uar"
-            ]
+            possible = torch.from_numpy(np.isin(np.arange(len(LABELS)), np.intersect1d(known, truth)))
+            logits = logits.masked_fill(~possible, -1e4) if left_out else logits
+            figures[f"uar_{corpus.removeprefix('speech_')}"] = recall_figures(logits.argmax(1), torch.from_numpy(truth[fit_for]), 7)["uar"]
         figures.update(speech_figures(module, voices, preset))
         return figures
 
-    figures = fit("voice", model, schedule, loss_of, validate, paths.run)
+    figures = fit(name, model, schedule, loss_of, validate, paths.run)
     return model, figures
+
+
+class Measured:
+    """What was measured of each clip, as it is true of a window that was drawn from it."""
+
+    def __init__(self, paths: Paths) -> None:
+        self.table = torch.from_numpy(read_measures(paths.cache, "voices"))
+        median, spread = scales(Norms.read(paths.cache), VOICE_MEASURES)
+        self.median, self.spread = torch.from_numpy(median), torch.from_numpy(spread)
+
+    def raw(self, places: np.ndarray, windows: Heard) -> Tensor:
+        """(B, M); pitch and pace moved as the window's were, the level is the window's own, no pace in less than a second of speech."""
+        own = self.table[torch.from_numpy(places)].clone()
+        own[:, VOICE_MEASURES.index("pitch_hz")] *= windows.pitch
+        own[:, VOICE_MEASURES.index("rate_per_second")] *= windows.pace
+        own[:, VOICE_MEASURES.index("level_dbfs")] = windows.level_dbfs
+        short = windows.active.sum(1) < PACE_TOKENS
+        for name in ("rate_per_second", "pause_share"):
+            own[short, VOICE_MEASURES.index(name)] = torch.nan
+        return own
+
+    def of(self, places: np.ndarray, windows: Heard) -> Tensor:
+        """(B, M) in deviations from the norm."""
+        deviations: Tensor = (self.raw(places, windows) - self.median) / self.spread
+        return deviations
+
+
+def parted(voices: Voices, left_out: frozenset[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Places to train on, and to measure on by corpus: the val speakers, or what is left out (a whole corpus, all its speakers)."""
+    train = voices.where("train")
+    if not left_out:
+        return train, {name: voices.where("val", name) for name in VOICE_SETS}
+    out = np.array([row.set in left_out or row.speaker in left_out for row in voices.rows])
+    labelled = voices.labels >= 0
+    sets = np.array([row.set for row in voices.rows])
+    return train[~out[train]], {name: np.flatnonzero(out & labelled & (sets == name)) for name in np.unique(sets[out])}
 
 
 def sample_keys(keys: np.ndarray, rng: np.random.Generator, batch: int) -> np.ndarray:

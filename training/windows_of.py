@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ros2_emollama.model.presets import LABELS
+from ros2_emollama.model.vision import place_code
 
 from .bank import FaceBank, SceneBank, VoiceBank
 from .cues import Cues, cues_of
@@ -21,6 +22,7 @@ from .measures import Norms
 from .voice_measures import VOICE_MEASURES
 
 FRAMES = 16
+FOUND = 0.3  # presence of a face that the network has as good as found
 NOBODY_PRIOR = np.array([0.46, 0.09, 0.09, 0.09, 0.09, 0.09, 0.09], np.float32)
 KINDS = {"both": 0.32, "face": 0.26, "voice": 0.2, "change": 0.1, "nobody": 0.12}
 """How often a window holds a face and a voice, one of them, a face that changes, or nobody at all."""
@@ -48,12 +50,12 @@ class WindowMaker:
 
     def __init__(self, faces: FaceBank, voices: VoiceBank, scenes: SceneBank, norms: Norms) -> None:
         self.faces, self.voices, self.scenes, self.norms = faces, voices, scenes, norms
+        self._code = place_code(faces.tokens.shape[-1]).numpy()
         self._faces_of = [np.flatnonzero(faces.labels == label) for label in range(len(LABELS))]
         self._voices_of = [np.flatnonzero(voices.labels == label) for label in range(len(LABELS))]
         self._silent = np.flatnonzero(voices.labels < 0)
-        sure = scenes.face[:, 0] > 0.5
-        self._with = np.flatnonzero(scenes.somebody & sure)
-        self._without = np.flatnonzero(~scenes.somebody & ~sure)
+        self._with = np.flatnonzero(scenes.somebody & (scenes.face[:, 0] > FOUND))
+        self._without = np.flatnonzero(~scenes.somebody)
 
     def batch(self, rng: np.random.Generator, size: int, kinds: dict[str, float] = KINDS) -> Batch:
         names = list(kinds)
@@ -111,15 +113,23 @@ class WindowMaker:
             chosen[place:] = int(rng.choice(self._faces_of[after]))
             share = min(1.0, (FRAMES - place) / 4)  # a second is enough to become the label
             target = (1 - share) * target + share * np.eye(len(LABELS), dtype=np.float32)[after]
-        still = rng.random() < 0.2
+        still = rng.random() < 0.3
         look = np.full(FRAMES, rng.integers(looks)) if still else rng.integers(0, looks, FRAMES)
-        tokens = self.faces.tokens[chosen, look].astype(np.float32)
-        if kind in ("voice", "nobody"):
-            presence = np.clip(self.scenes.face[scene, 0] + rng.normal(0, 0.05, FRAMES), 0, 0.5)
-        else:
-            presence = np.clip(self.scenes.face[scene, 0] + rng.normal(0, 0.1, FRAMES), 0.4, 1.0)
-        seen = (tokens * presence[:, None, None]).reshape(-1, tokens.shape[-1]).astype(np.float32)
+        crops = self.faces.tokens[chosen, look] if kind in ("both", "face", "change") else self.scenes.crops[np.full(FRAMES, scene)]
+        seen = self._placed(crops.astype(np.float32), self._boxes(scene, rng)).reshape(-1, crops.shape[-1])
         return seen, mask, target.astype(np.float32), int(chosen[-1])
+
+    def _boxes(self, scene: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+        """(16, 4) presence, x, y and height of a scene's face as they tremble from frame to frame."""
+        presence, *place = self.scenes.face[scene]
+        near = np.array(place, np.float32) * np.exp(rng.normal(0, 0.02, (FRAMES, 3)))
+        return np.column_stack([np.clip(presence + rng.normal(0, 0.04, FRAMES), 0, 1), near]).astype(np.float32)
+
+    def _placed(self, crops: npt.NDArray[np.float32], boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """As `VisionStreams.placed`: crops (16, 4, D), boxes (16, 4)."""
+        presence = boxes[:, :1]
+        place = np.column_stack([np.ones_like(presence), boxes[:, 1:3] * 2 - 1, np.log2(boxes[:, 3:].clip(0.03)) / 2 + 1])
+        return np.asarray(crops * presence[:, None] + (presence * place @ self._code)[:, None], np.float32)
 
     def _cues(self, face: int | None, scene: int, voice: int | None) -> Cues:
         """What was measured of this face, where the scene shows it, and of this voice; None where nobody is."""

@@ -79,8 +79,15 @@ class ConvAttention(nn.Module):
         return fused
 
 
+TEMPERATURES = ("both", "video", "audio", "none")
+
+
 class LabelHead(nn.Module):
-    """Fused tokens to label logits: tokens vote with a learned weight for what they hold and when they were."""
+    """Fused tokens to label logits: tokens vote with a learned weight for what they hold and when they were.
+
+    A window with one stream is less sure than it looks in another measure than one with both, so each set of streams (TEMPERATURES) has a
+    calibration temperature of its own.
+    """
 
     def __init__(self, width: int, hidden: int, tokens: int, labels: int) -> None:
         super().__init__()
@@ -88,13 +95,14 @@ class LabelHead(nn.Module):
         self.vote = nn.Linear(width, 1)
         self.when = nn.Parameter(torch.zeros(tokens))
         self.out = nn.Sequential(nn.Linear(2 * width, hidden), nn.ReLU(), nn.Dropout(0.1), nn.Linear(hidden, labels))
-        self.temperature: Tensor
-        self.register_buffer("temperature", torch.ones(()))
+        self.temperatures: Tensor
+        self.register_buffer("temperatures", torch.ones(len(TEMPERATURES)))
 
-    def forward(self, fused: Tensor) -> Tensor:
-        """fused (B, T, width) -> (B, labels) logits, already divided by the calibration temperature."""
+    def forward(self, fused: Tensor, video: Tensor, audio: Tensor) -> Tensor:
+        """fused (B, T, width); video, audio (B, 1): 1 where the window has that stream -> (B, labels) calibrated logits."""
         tokens = self.norm(fused)
         weights = torch.softmax(self.vote(tokens).squeeze(-1) + self.when, dim=1).unsqueeze(-1)
         pooled = torch.cat([(tokens * weights).sum(dim=1), tokens.mean(dim=1)], dim=-1)
-        logits: Tensor = self.out(pooled) / self.temperature
+        present = torch.cat([video * audio, video * (1 - audio), (1 - video) * audio, (1 - video) * (1 - audio)], dim=1)
+        logits: Tensor = self.out(pooled) / (present @ self.temperatures).unsqueeze(1)
         return logits

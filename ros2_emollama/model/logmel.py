@@ -16,6 +16,7 @@ from .presets import AudioPreset
 
 FLOOR = 1e-10
 FLOOR_PERCENT = 10
+RANGE_DECADES = 8.0
 
 
 @lru_cache(maxsize=4)
@@ -29,14 +30,8 @@ def mel_filters(mels: int, fft_samples: int, sample_rate_hz: int) -> Float32:
     return np.maximum(0, np.minimum(rise, fall)).astype(np.float32)
 
 
-def log_mel(samples: Float32, preset: AudioPreset, seen: npt.NDArray[np.bool_] | None = None) -> Float32:
-    """(S,) float32 in [-1, 1] -> (mels, S // hop) float32.
-
-    Column i is centred on sample (i + 0.5) * hop, so a window's columns never look at sound after it. S must be a multiple of the hop.
-
-    seen  (K,) bool, True for each K-th of the window that a microphone really filled; the columns of the others are as quiet as the
-          quietest tenth of those that were. Left at zero, the step from digital silence to the first sound looks like a voice's onset.
-    """
+def mel_power(samples: Float32, preset: AudioPreset) -> Float32:
+    """(S,) float32 in [-1, 1] -> (S // hop, mels) power. Column i is centred on sample (i + 0.5) * hop; S must be a multiple of the hop."""
     hop, size = preset.hop_samples, preset.fft_samples
     if samples.ndim != 1 or samples.size % hop:
         raise ValueError(f"log_mel needs (S,) samples, S a multiple of {hop}, got {samples.shape}")
@@ -45,9 +40,18 @@ def log_mel(samples: Float32, preset: AudioPreset, seen: npt.NDArray[np.bool_] |
     framed = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop]
     spectrum = np.fft.rfft(framed * np.hanning(size + 1)[:-1].astype(np.float32), axis=1)
     power = (np.square(spectrum.real) + np.square(spectrum.imag)).astype(np.float32)
-    mel = power @ mel_filters(preset.mels, size, preset.sample_rate_hz).T
-    log = np.log10(np.maximum(mel, FLOOR))
-    log = np.maximum(log, log.max(initial=-10.0) - 8.0)
+    mel: Float32 = power @ mel_filters(preset.mels, size, preset.sample_rate_hz).T
+    return mel
+
+
+def log_mel(samples: Float32, preset: AudioPreset, seen: npt.NDArray[np.bool_] | None = None) -> Float32:
+    """(S,) float32 in [-1, 1] -> (mels, S // hop) float32; a window's columns never look at sound after it (see `mel_power`).
+
+    seen  (K,) bool, True for each K-th of the window that a microphone really filled; the columns of the others are as quiet as the
+          quietest tenth of those that were. Left at zero, the step from digital silence to the first sound looks like a voice's onset.
+    """
+    log = np.log10(np.maximum(mel_power(samples, preset), FLOOR))
+    log = np.maximum(log, log.max(initial=-10.0) - RANGE_DECADES)
     return np.ascontiguousarray(((_filled(log, seen) + 4.0) / 4.0).T.astype(np.float32))
 
 

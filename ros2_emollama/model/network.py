@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -28,6 +29,17 @@ def pool_tokens(tokens: Tensor, count: int) -> Tensor:
     if length % count:
         raise ValueError(f"{length} tokens cannot be pooled to {count}")
     return tokens if length == count else tokens.reshape(batch, count, length // count, width).mean(dim=2)
+
+
+def pool_grid(tokens: Tensor, count: int) -> Tensor:
+    """(B, S², D) row-major over a square -> (B, count, D), means of squares, so that left and right stay apart; rows where count is no
+    square."""
+    batch, length, width = tokens.shape
+    side, wanted = math.isqrt(length), math.isqrt(count)
+    if side * side != length or wanted * wanted != count or side % wanted:
+        return pool_tokens(tokens, count)
+    step = side // wanted
+    return tokens.reshape(batch, wanted, step, wanted, step, width).mean(dim=(2, 4)).reshape(batch, count, width)
 
 
 class EmotionNetwork(nn.Module):
@@ -63,7 +75,8 @@ class EmotionNetwork(nn.Module):
         audio_mask    (B, 64)       1 where there was sound
         """
         streams = self.streams(frame_tokens, frame_mask, scene_tokens, scene_cls, audio_tokens, audio_mask)
-        return Fused(self.label_head(streams["fusion"]), streams["fusion"], self.prefix(streams))
+        present = frame_mask.amax(1, keepdim=True), audio_mask.amax(1, keepdim=True)
+        return Fused(self.label_head(streams["fusion"], *present), streams["fusion"], self.prefix(streams))
 
     def streams(
         self,
@@ -88,7 +101,8 @@ class EmotionNetwork(nn.Module):
     def prefix(self, streams: dict[str, Tensor]) -> Tensor:
         """(B, P, hidden): each stream pooled to its share of the prefix and projected."""
         counts = self.preset.prefix
-        pieces = [self.projections[name](pool_tokens(stream, getattr(counts, name))) for name, stream in streams.items()]
+        pools = {"scene": pool_grid}
+        pieces = [self.projections[name](pools.get(name, pool_tokens)(stream, getattr(counts, name))) for name, stream in streams.items()]
         return torch.cat(pieces, dim=1)
 
     def graph(self, name: str) -> nn.Module:

@@ -24,7 +24,7 @@ class VisionPreset:
     locator_channels    widths of the search net's three halvings and its deep part
     glimpse_pixels      side of the crop the face is read from
     glimpse_margin      the crop's side as a multiple of the face's height
-    face_channels       widths of the face net, one a resolution
+    face_channels       widths of the face net: its stem, then one a resolution
     tokens_per_frame    a square number: the face map is pooled to 2 × 2
     scene_grid          the scene map is pooled to this many tokens a side
     """
@@ -34,7 +34,7 @@ class VisionPreset:
     locator_channels: tuple[int, int, int, int] = (16, 32, 64, 96)
     glimpse_pixels: int = 48
     glimpse_margin: float = 1.0
-    face_channels: tuple[int, int, int] = (32, 64, 128)
+    face_channels: tuple[int, int, int, int] = (32, 64, 128, 256)
     tokens_per_frame: int = 4
     scene_grid: int = 4
     width: int = 128
@@ -48,8 +48,8 @@ class AudioPreset:
     mels: int = 64
     fft_samples: int = 512
     hop_samples: int = 250
-    channels: tuple[int, int, int, int] = (24, 48, 96, 128)
-    layers: int = 2
+    channels: tuple[int, int, int, int] = (48, 64, 96, 96)
+    layers: int = 1
     heads: int = 4
     tokens: int = 64
     width: int = 128
@@ -148,7 +148,7 @@ NANO = Preset(
     audio=AudioPreset(),
     fusion=FusionPreset(),
     prefix=PrefixPreset(),
-    llama=LlamaPreset(),
+    llama=LlamaPreset(reads_transcripts=True),
 )
 
 # As nano, small enough for a test to build with random weights in milliseconds.
@@ -158,7 +158,7 @@ TINY = Preset(
     window_frames=16,
     scene_frame="newest",
     labels=LABELS,
-    vision=VisionPreset(locator_channels=(4, 8, 8, 8), face_channels=(8, 8, 32), width=32),
+    vision=VisionPreset(locator_channels=(4, 8, 8, 8), face_channels=(8, 8, 16, 32), width=32),
     audio=AudioPreset(channels=(4, 8, 8, 8), layers=1, heads=2, width=32),
     fusion=FusionPreset(hidden=16, width=8, out=16, head_hidden=8),
     prefix=PrefixPreset(),

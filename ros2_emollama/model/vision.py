@@ -125,25 +125,33 @@ class FaceNet(nn.Module):
 
     def __init__(self, preset: VisionPreset) -> None:
         super().__init__()
-        a, b, c = preset.face_channels
+        a, b, c, d = preset.face_channels
         self.layers = nn.Sequential(
-            conv_unit(1, a),
-            conv_unit(a, a, 2),
+            nn.Conv2d(1, a, 5, 2, 2, bias=False),
+            nn.BatchNorm2d(a),
+            nn.ReLU(inplace=True),
             Residual(a, b),
             nn.MaxPool2d(2),
             Residual(b, c),
             Residual(c, c),
             nn.MaxPool2d(2),
-            Residual(c, c),
+            Residual(c, d),
+            Residual(d, d),
         )
         self.grid = round(preset.tokens_per_frame**0.5)
-        self.project = nn.Linear(c, preset.width)
+        self.project = nn.Linear(d, preset.width)
 
     def forward(self, crop: Tensor) -> Tensor:
         """crop (N, 1, side, side) normalised -> tokens (N, 4, D), row-major."""
         pooled = F.avg_pool2d(features := self.layers(crop), features.shape[-1] // self.grid)
         tokens: Tensor = self.project(pooled.flatten(2).transpose(1, 2))
         return tokens
+
+
+def place_code(width: int) -> Tensor:
+    """(4, width) fixed, orthogonal directions in which a token carries presence, x, y and size: a crop alone does not show them."""
+    directions: Tensor = torch.linalg.qr(torch.randn(width, 4, generator=torch.Generator().manual_seed(4)))[0]
+    return directions.T.contiguous() * (0.5 * width**0.5)
 
 
 class VisionStreams(nn.Module):
@@ -154,6 +162,8 @@ class VisionStreams(nn.Module):
         self.preset = preset
         self.locator = Locator(preset)
         self.face_net = FaceNet(preset)
+        self.place_code: Tensor
+        self.register_buffer("place_code", place_code(preset.width))
         self.scene_project = nn.Linear(preset.locator_channels[3], preset.width)
         self.scene_cls = nn.Linear(preset.locator_channels[3], preset.width)
 
@@ -166,8 +176,13 @@ class VisionStreams(nn.Module):
         luma = luminance(pixels)
         face = best_box(self.locate(luma))
         crop = glimpse(luma, face[:, 1:], self.preset.glimpse_pixels, self.preset.glimpse_margin)
-        tokens = self.face_net(crop) * face[:, 0, None, None]
-        return tokens, face
+        return self.placed(self.face_net(crop), face), face
+
+    def placed(self, tokens: Tensor, face: Tensor) -> Tensor:
+        """tokens (N, 4, D) of a crop, face (N, 4) -> (N, 4, D) that fade with the face's presence and know where and how large it is."""
+        presence = face[:, :1]
+        place = torch.cat([torch.ones_like(presence), face[:, 1:3] * 2 - 1, torch.log2(face[:, 3:].clamp(min=0.03)) / 2 + 1], dim=1)
+        return tokens * presence.unsqueeze(-1) + (presence * place @ self.place_code).unsqueeze(1)
 
     def encode_scene(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """pixels (B, C, C, 3) uint8 -> tokens (B, P, D), cls (B, D)."""

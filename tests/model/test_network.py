@@ -7,9 +7,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from ros2_emollama.model.fusion import ConvAttention  # noqa: E402
+from ros2_emollama.model.audio import Microphone  # noqa: E402
+from ros2_emollama.model.fusion import ConvAttention, LabelHead  # noqa: E402
 from ros2_emollama.model.graphs import graph_specs  # noqa: E402
-from ros2_emollama.model.network import EmotionNetwork  # noqa: E402
+from ros2_emollama.model.network import EmotionNetwork, pool_grid, pool_tokens  # noqa: E402
 from ros2_emollama.model.presets import NANO, TINY, FusionPreset  # noqa: E402
 from ros2_emollama.model.vision import Located, best_box, glimpse  # noqa: E402
 
@@ -60,6 +61,43 @@ def test_a_frame_is_encoded_the_same_alone_and_among_others(network: EmotionNetw
         alone, face = network.vision.encode_frames(pixels[index : index + 1])
         torch.testing.assert_close(alone[0], together[index], rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(face[0], faces[index], rtol=1e-4, atol=1e-5)
+
+
+def test_a_face_says_where_it_is_and_nobody_says_nothing(network: EmotionNetwork) -> None:
+    tokens = torch.randn(1, 4, TINY.vision.width)
+    left, right, nobody = (torch.tensor([[presence, x, 0.5, 0.3]]) for presence, x in ((1.0, 0.2), (1.0, 0.8), (0.0, 0.2)))
+    apart = network.vision.placed(tokens, right) - network.vision.placed(tokens, left)
+    torch.testing.assert_close(apart[0], (1.2 * network.vision.place_code[1]).expand(4, -1))
+    assert float(network.vision.placed(tokens, nobody).abs().max()) == 0
+
+
+def test_quarters_of_a_scene_stay_apart() -> None:
+    grid = torch.arange(16.0).reshape(1, 16, 1)  # row-major, 4 × 4
+    assert pool_grid(grid, 4).flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
+    torch.testing.assert_close(pool_grid(grid, 8), pool_tokens(grid, 8))
+
+
+def test_a_microphone_s_gain_and_colour_do_not_reach_the_layers() -> None:
+    torch.manual_seed(0)
+    bels = torch.rand(1, 64, 256) * 4 - 3
+    tilt = torch.linspace(-0.5, 0.5, 64).view(1, 64, 1)
+    front = Microphone()
+    channels, level = front((bels + 4) / 4)
+    quiet, quiet_level = front((bels - 2 + 4) / 4)
+    torch.testing.assert_close(quiet, channels, rtol=0, atol=1e-4)
+    torch.testing.assert_close(level - quiet_level, torch.full((1, 1), 2.0))
+    coloured, _ = front((bels + tilt + 4) / 4)
+    assert float((coloured[:, 1] - channels[:, 1]).abs().max()) < 0.15 * float((coloured[:, 0] - channels[:, 0]).abs().max()) + 0.02
+
+
+def test_each_set_of_streams_has_its_temperature() -> None:
+    torch.manual_seed(0)
+    head, fused = LabelHead(8, 4, 5, 7).eval(), torch.randn(1, 5, 8)
+    yes, no = torch.ones(1, 1), torch.zeros(1, 1)
+    plain = head(fused, yes, yes)
+    head.temperatures.copy_(torch.tensor([2.0, 4.0, 8.0, 16.0]))
+    for factor, video, audio in ((2, yes, yes), (4, yes, no), (8, no, yes), (16, no, no)):
+        torch.testing.assert_close(head(fused, video, audio) * factor, plain)
 
 
 def test_masked_streams_do_not_reach_the_result(network: EmotionNetwork) -> None:
