@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ pytest.importorskip("parselmouth")
 pytest.importorskip("soundfile")
 pytest.importorskip("skimage")
 
-from ros2_emollama.model.presets import LABELS, TINY  # noqa: E402
+from ros2_emollama.model.presets import LABELS  # noqa: E402
 from ros2_emollama.reasoner.prompt import clean_text, train_tokenizer  # noqa: E402
 from training import measures  # noqa: E402
+from training.__main__ import main  # noqa: E402
 from training.bank import FaceBank, SceneBank, VoiceBank  # noqa: E402
 from training.check import Told, names_label, report_of, summary  # noqa: E402
 from training.cues import LEAST, MOST, Cues, cues_of  # noqa: E402
@@ -249,10 +251,10 @@ def test_transcripts_are_of_every_kind_and_come_through_the_cleaning() -> None:
     assert len(set(said)) > 200
 
 
-def a_cache(cache: Path) -> None:
+def a_cache(cache: Path, split: str = "train") -> None:
     rng = np.random.default_rng(0)
     np.save(cache / "faces.npy", rng.integers(0, 256, (3, 48, 48), dtype=np.uint8))
-    _write_rows(cache / "faces.json", [Row("face_fer2013", f"{i}.png", "sad", "", "train") for i in range(3)])
+    _write_rows(cache / "faces.json", [Row("face_fer2013", f"{i}.png", "sad", "", split) for i in range(3)])
     pieces = [(voiced(1.0, hertz) * 32767).astype(np.int16) for hertz in (120.0, 240.0, 360.0)]
     np.save(cache / "voices.npy", np.concatenate(pieces))
     np.save(cache / "voice_ends.npy", np.cumsum([piece.size for piece in pieces]))
@@ -364,4 +366,18 @@ def test_the_check_tells_true_texts_from_shuffled_ones() -> None:
     blank = report_of([Told("both", Cues(True, True), "sad", "") for _ in range(3)])
     assert blank["three_cues"]["share"] == 0.0 and np.isnan(blank["true"]["share"]) and summary({"model": "m", **blank})
     assert names_label("The person seems sad.", "sad") and not names_label("Sad, or happy?", "sad") and not names_label("", "sad")
-    assert TINY.labels == LABELS
+
+
+def test_the_check_runs_a_model_folder_and_writes_its_report(
+    tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_cache(tmp_path, split="val")
+    norms().write(tmp_path)
+    np.save(tmp_path / "face_measures.npy", np.full((3, len(FACE_MEASURES)), 0.9, np.float32))
+    np.save(tmp_path / "voice_measures.npy", np.full((3, len(VOICE_MEASURES)), 0.9, np.float32))
+    ask = ["check", "--model", str(tiny_model_folder), "--cache", str(tmp_path), "--output", str(tmp_path / "report.json")]
+    assert main([*ask, "--windows", "6"]) == 0
+    report = json.loads((tmp_path / "report.json").read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert report["windows"] == 6 and sum(kind["windows"] for kind in report["kinds"].values()) == 6 and report["examples"]
+    assert "cues an explanation" in capsys.readouterr().out
+    assert main([*ask, "--windows", "0"]) == 2 and "--windows" in capsys.readouterr().err
