@@ -35,7 +35,7 @@ from .voice_measures import VOICE_MEASURES, measure_voice, speaking, speaking_le
 KINDS = {"both": 0.5, "face": 0.2, "voice": 0.2, "nobody": 0.1}
 VIEW_PIXELS = 256
 SMALLEST = 0.15  # of the view's height: of a smaller face even we could not say what the lids do
-LEVELS_DBFS = (-42.0, -18.0)  # of the speaking part
+LEVELS_DBFS = (-42.0, -16.0)  # of the speaking part
 NOISE_DB = -30.0  # against the speaking part
 ROOM_DBFS = -60.0  # where nobody speaks
 PERMUTATIONS = 20
@@ -231,6 +231,15 @@ def _of_claim(told: Sequence[Told], claim: Claim, others: Sequence[Sequence[int]
     }
 
 
+def _without_nan(found: Any) -> Any:
+    """The same with None for NaN, which JSON does not have."""
+    if isinstance(found, dict):
+        return {key: _without_nan(value) for key, value in found.items()}
+    if isinstance(found, list):
+        return [_without_nan(value) for value in found]
+    return None if isinstance(found, float) and np.isnan(found) else found
+
+
 def summary(report: dict[str, Any]) -> str:
     """The report as a table."""
     meanings = {
@@ -261,5 +270,5 @@ def check(model: str, cache: Path, windows: int, seed: int, output: Path | None 
     model_id, told = tell(model, cache, windows, seed)
     report = {"model": model_id, "seed": seed, **report_of(told, seed)}
     if output is not None:
-        output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        output.write_text(json.dumps(_without_nan(report), indent=1) + "\n", encoding="utf-8")
     return report

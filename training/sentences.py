@@ -1,6 +1,6 @@
 """Cues and a label → one short paragraph. The agents have measured; here they are put together in words.
 
-Only phrases of the lexicon make claims. The connectives around them use none of their words, and the label carries the reading.
+Only phrases of the lexicon make claims. The connectives around them make none, and the label carries the reading.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ pytest.importorskip("parselmouth")
 pytest.importorskip("soundfile")
 pytest.importorskip("skimage")
 
-from ros2_emollama.model.presets import LABELS, TINY  # noqa: E402
+from ros2_emollama.model.presets import LABELS  # noqa: E402
 from ros2_emollama.reasoner.prompt import clean_text, train_tokenizer  # noqa: E402
 from training import measures  # noqa: E402
-from training.bank import FaceBank, SceneBank, VoiceBank, as_heard  # noqa: E402
+from training.__main__ import main  # noqa: E402
+from training.bank import FaceBank, SceneBank, VoiceBank  # noqa: E402
 from training.check import Told, names_label, report_of, summary  # noqa: E402
 from training.cues import LEAST, MOST, Cues, cues_of  # noqa: E402
 from training.data import Row, _write_rows  # noqa: E402
@@ -32,13 +34,15 @@ from training.face_measures import (  # noqa: E402
     Landmarks,
     measures_of,
 )
+from training.hearing import Heard  # noqa: E402
 from training.language import corpus, sample_of, some_cues  # noqa: E402
 from training.lexicon import FACE_CUES, PHRASES, VOICE_CUES, parse, without_claims  # noqa: E402
 from training.measures import Norm, Norms  # noqa: E402
+from training.paths import Paths  # noqa: E402
 from training.sentences import describe_face, describe_voice, explain  # noqa: E402
-from training.sounds import Sound  # noqa: E402
 from training.transcripts import some_transcript  # noqa: E402
 from training.voice_measures import VOICE_MEASURES, measure_voice, speaking, speaking_level  # noqa: E402
+from training.voices import Measured  # noqa: E402
 from training.windows_of import WindowMaker  # noqa: E402
 
 RATE = 16000
@@ -247,10 +251,10 @@ def test_transcripts_are_of_every_kind_and_come_through_the_cleaning() -> None:
     assert len(set(said)) > 200
 
 
-def a_cache(cache: Path) -> None:
+def a_cache(cache: Path, split: str = "train") -> None:
     rng = np.random.default_rng(0)
     np.save(cache / "faces.npy", rng.integers(0, 256, (3, 48, 48), dtype=np.uint8))
-    _write_rows(cache / "faces.json", [Row("face_fer2013", f"{i}.png", "sad", "", "train") for i in range(3)])
+    _write_rows(cache / "faces.json", [Row("face_fer2013", f"{i}.png", "sad", "", split) for i in range(3)])
     pieces = [(voiced(1.0, hertz) * 32767).astype(np.int16) for hertz in (120.0, 240.0, 360.0)]
     np.save(cache / "voices.npy", np.concatenate(pieces))
     np.save(cache / "voice_ends.npy", np.cumsum([piece.size for piece in pieces]))
@@ -298,16 +302,29 @@ def test_measuring_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pyt
     assert len(asked) == 4 and not list(tmp_path.glob("*part*"))
 
 
-def test_a_window_has_its_own_level_and_too_little_speech_has_no_rate() -> None:
-    clip = measure_voice(voiced(2.0, 150.0, syllables=4.0))
+def test_the_level_is_that_of_the_speaking_part() -> None:
     samples = np.zeros(64000, np.float32)
     samples[:16000] = 0.1 * voiced(1.0, 150.0)
-    for tokens, finite in ((16, True), (8, False)):
-        active = (np.arange(64) < tokens).astype(np.float32)
-        own = dict(zip(VOICE_MEASURES, as_heard(clip, Sound(samples, active, np.ones(64, np.float32))), strict=True))
-        assert own["level_dbfs"] == pytest.approx(speaking_level(samples, active)) and own["pitch_hz"] == clip[0]
-        assert np.isfinite(own["rate_per_second"]) == finite == np.isfinite(own["pause_share"])
+    active = (np.arange(64) < 16).astype(np.float32)
     assert speaking(samples).sum() == 16
+    expected = 10 * np.log10(np.square(samples[:16000]).mean())
+    assert speaking_level(samples, active) == pytest.approx(expected, abs=1e-3)
+    assert np.isnan(speaking_level(samples, 0 * active)) and np.isnan(speaking_level(samples[:0], active[:0]))
+
+
+def test_measures_are_those_of_the_window_as_it_was_played(tmp_path: Path) -> None:
+    norms().write(tmp_path)
+    table = np.tile(np.linspace(1, 2, len(VOICE_MEASURES), dtype=np.float32), (2, 1))
+    np.save(tmp_path / "voice_measures.npy", table)
+    active = torch.stack([(torch.arange(64) < count).float() for count in (16, 8)])
+    level, pitch, pace = torch.tensor([-20.0, -30.0]), torch.tensor([1.1, 0.9]), torch.tensor([0.8, 1.2])
+    windows = Heard(torch.zeros(2, 1, 1), active, torch.ones(2, 64), level, pitch, pace)
+    found = Measured(Paths(tmp_path, tmp_path, tmp_path)).raw(np.array([0, 1]), windows).numpy()
+    own = [dict(zip(VOICE_MEASURES, row, strict=True)) for row in found]
+    assert own[0]["pitch_hz"] == pytest.approx(1.1 * table[0, 0]) and own[1]["level_dbfs"] == -30.0
+    rate = VOICE_MEASURES.index("rate_per_second")
+    assert own[0]["rate_per_second"] == pytest.approx(0.8 * table[0, rate])
+    assert np.isnan(own[1]["rate_per_second"]) and np.isnan(own[1]["pause_share"])  # half a second is too little
 
 
 def test_windows_carry_the_cues_of_the_face_and_the_voice_they_were_made_of() -> None:
@@ -317,7 +334,9 @@ def test_windows_carry_the_cues_of_the_face_and_the_voice_they_were_made_of() ->
     heard = np.repeat(np.r_[labels / 6, np.nan][:, None], len(VOICE_MEASURES), 1).astype(np.float32)
     voices = VoiceBank(np.zeros((8, 64, 8), np.float16), np.ones((8, 64), np.float32), np.r_[labels, -1], heard)
     boxes = np.array([[0.9, 0.9, 0.5, 0.9], [0.1, 0.5, 0.5, 0.5]], np.float32)
-    scenes = SceneBank(np.zeros((2, 16, 8), np.float16), np.zeros((2, 8), np.float16), boxes, np.array([True, False]))
+    scenes = SceneBank(
+        np.zeros((2, 16, 8), np.float16), np.zeros((2, 8), np.float16), boxes, np.zeros((2, 4, 8), np.float16), np.array([True, False])
+    )
     maker = WindowMaker(faces, voices, scenes, norms())
     for kind, face, speech in (("both", True, True), ("face", True, False), ("voice", False, True), ("nobody", False, False)):
         batch = maker.batch(rng, 12, {kind: 1.0})
@@ -347,4 +366,18 @@ def test_the_check_tells_true_texts_from_shuffled_ones() -> None:
     blank = report_of([Told("both", Cues(True, True), "sad", "") for _ in range(3)])
     assert blank["three_cues"]["share"] == 0.0 and np.isnan(blank["true"]["share"]) and summary({"model": "m", **blank})
     assert names_label("The person seems sad.", "sad") and not names_label("Sad, or happy?", "sad") and not names_label("", "sad")
-    assert TINY.labels == LABELS
+
+
+def test_the_check_runs_a_model_folder_and_writes_its_report(
+    tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_cache(tmp_path, split="val")
+    norms().write(tmp_path)
+    np.save(tmp_path / "face_measures.npy", np.full((3, len(FACE_MEASURES)), 0.9, np.float32))
+    np.save(tmp_path / "voice_measures.npy", np.full((3, len(VOICE_MEASURES)), 0.9, np.float32))
+    ask = ["check", "--model", str(tiny_model_folder), "--cache", str(tmp_path), "--output", str(tmp_path / "report.json")]
+    assert main([*ask, "--windows", "6"]) == 0
+    report = json.loads((tmp_path / "report.json").read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert report["windows"] == 6 and sum(kind["windows"] for kind in report["kinds"].values()) == 6 and report["examples"]
+    assert "cues an explanation" in capsys.readouterr().out
+    assert main([*ask, "--windows", "0"]) == 2 and "--windows" in capsys.readouterr().err
