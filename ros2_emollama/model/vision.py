@@ -151,7 +151,7 @@ class FaceNet(nn.Module):
 def place_code(width: int) -> Tensor:
     """(4, width) fixed, orthogonal directions in which a token carries presence, x, y and size: a crop alone does not show them."""
     directions: Tensor = torch.linalg.qr(torch.randn(width, 4, generator=torch.Generator().manual_seed(4)))[0]
-    return directions.T.contiguous() * (0.5 * width**0.5)
+    return directions.T.contiguous() * float(0.5 * width**0.5)
 
 
 class VisionStreams(nn.Module):
@@ -182,7 +182,8 @@ class VisionStreams(nn.Module):
         """tokens (N, 4, D) of a crop, face (N, 4) -> (N, 4, D) that fade with the face's presence and know where and how large it is."""
         presence = face[:, :1]
         place = torch.cat([torch.ones_like(presence), face[:, 1:3] * 2 - 1, torch.log2(face[:, 3:].clamp(min=0.03)) / 2 + 1], dim=1)
-        return tokens * presence.unsqueeze(-1) + (presence * place @ self.place_code).unsqueeze(1)
+        placed: Tensor = tokens * presence.unsqueeze(-1) + (presence * place @ self.place_code).unsqueeze(1)
+        return placed
 
     def encode_scene(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """pixels (B, C, C, 3) uint8 -> tokens (B, P, D), cls (B, D)."""
