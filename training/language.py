@@ -30,7 +30,7 @@ from .transcripts import some_transcript
 from .windows_of import KINDS, Batch, WindowMaker
 
 DESCRIBE_SCHEDULE = Schedule(steps=300, batch=32, learning_rate=2e-3, weight_decay=0.05, validate_every=300)
-COGNITION_SCHEDULE = Schedule(steps=1000, batch=32, learning_rate=2e-3, weight_decay=0.05, validate_every=250)
+COGNITION_SCHEDULE = Schedule(steps=1500, batch=32, learning_rate=2e-3, weight_decay=0.05, validate_every=500)
 DESCRIBE_TASKS = {"emotion": 0.3, "face": 0.35, "voice": 0.35}
 COGNITION_TASKS = {"emotion": 0.1, "face": 0.1, "voice": 0.1, "reason": 0.7}
 OTHER_LABEL_SHARE = 0.15
