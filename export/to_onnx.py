@@ -10,15 +10,17 @@ import argparse
 import contextlib
 import io
 import json
-import shutil
 import sys
 import warnings
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnx.numpy_helper
 import onnxruntime as ort
+import onnxscript.optimizer
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
 from ros2_emollama.model.folder import Manifest, write_manifest
@@ -30,6 +32,8 @@ from .quantize_llama import quantize_llama
 
 OPSET = 18
 TOLERANCE = 1e-3
+HALF = "_half"
+LARGE = 256  # numbers; smaller ones are not worth a node
 FREE_SIZE = 3  # frames in the example: more than one, so that the exporter does not take the free size for a constant
 
 
@@ -64,15 +68,42 @@ def export_graph(network: EmotionNetwork, spec: GraphSpec, path: Path) -> float:
             input_names=[tensor.name for tensor in spec.inputs],
             output_names=[tensor.name for tensor in spec.outputs],
             dynamic_shapes=tuple(free) if any(free) else None,
+            optimize=False,  # it would fold normalisations into weights, which float16 then no longer holds exactly; a runtime folds them
             verbose=False,
         )
     assert program is not None
+    onnxscript.optimizer.inline(program.model)
+    onnxscript.optimizer.fold_constants_ir(program.model)
+    onnxscript.optimizer.remove_unused_nodes(program.model)
     program.save(str(path), external_data=False)
+    store_halves(path)
     worst = max(graph_error(module, spec, path, example_inputs(spec, rng, size)) for size in (1, 5))
     if worst > TOLERANCE:
         cure = "try another torch or ONNX Runtime version"
         raise ExportError(f"graph {spec.name} differs from torch by {worst:.2g}, more than {TOLERANCE}; {cure}")
     return worst
+
+
+def halved(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same weights as float16 holds them, what is not floating left alone: half the size, and no label changes (docs/LOG.md)."""
+    return {name: value.half() if value.dtype == torch.float32 else value for name, value in weights.items()}
+
+
+def store_halves(path: Path) -> None:
+    """Keep large weights in float16 inside the file, where that loses nothing; a Cast makes them float32 again when a runtime loads it."""
+    model = onnx.load(str(path))
+    graph = model.graph
+    for tensor in list(graph.initializer):
+        if tensor.data_type != onnx.TensorProto.FLOAT:
+            continue
+        values = onnx.numpy_helper.to_array(tensor)
+        half = values.astype(np.float16)
+        if values.size < LARGE or not np.array_equal(half.astype(np.float32), values):
+            continue
+        graph.initializer.remove(tensor)
+        graph.initializer.append(onnx.numpy_helper.from_array(half, tensor.name + HALF))
+        graph.node.insert(0, onnx.helper.make_node("Cast", [tensor.name + HALF], [tensor.name], to=onnx.TensorProto.FLOAT))
+    onnx.save(model, str(path))
 
 
 def graph_error(module: torch.nn.Module, spec: GraphSpec, path: Path, inputs: list[torch.Tensor]) -> float:
@@ -90,7 +121,7 @@ def read_run(run: Path) -> tuple[Preset, EmotionNetwork]:
             raise ExportError(f"{run} is no finished training run: {name} is missing; finish it: python -m training fit --run {run}")
     preset = preset_from_dict(json.loads((run / "preset.json").read_text(encoding="utf-8")))
     network = EmotionNetwork(preset).eval()
-    network.load_state_dict(load_file(run / "network.safetensors"))
+    network.load_state_dict(halved(load_file(run / "network.safetensors")))
     return preset, network
 
 
@@ -103,7 +134,7 @@ def export_run(run: Path, output: Path, *, block_size: int = 32, licence: str = 
     for name, spec in tqdm(specs.items(), desc="graphs"):
         errors[name] = export_graph(network, spec, output / f"{name}.onnx")
     if keep_weights:
-        shutil.copyfile(run / "network.safetensors", output / "network.safetensors")
+        save_file(halved(network.state_dict()), output / "network.safetensors")
     language, facts = quantize_llama(run / "llama", output, block_size=block_size, keep_weights=keep_weights)
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8")) if (run / "metrics.json").is_file() else {}
     info = {"licence": licence, "language_bits_per_weight": facts["bits_per_weight"], "training": metrics}

@@ -6,16 +6,18 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
 
-from export import parity
-from export.quantize_llama import QuantizeError, check_blocks
-from export.to_onnx import ExportError, main, read_run
-from ros2_emollama.model.folder import open_folder
-from ros2_emollama.model.graphs import graph_specs
-from ros2_emollama.model.presets import TINY
+from export import parity  # noqa: E402
+from export.quantize_llama import QuantizeError, check_blocks  # noqa: E402
+from export.to_onnx import LARGE, ExportError, main, read_run  # noqa: E402
+from ros2_emollama.model.folder import open_folder  # noqa: E402
+from ros2_emollama.model.graphs import graph_specs  # noqa: E402
+from ros2_emollama.model.presets import TINY  # noqa: E402
 
 
 def test_a_block_must_divide_the_widths_and_the_cure_names_those_that_do() -> None:
@@ -42,6 +44,21 @@ def test_the_exported_folder_verifies_and_says_its_bits(tiny_model_folder: Path)
     assert 4.0 < manifest["info"]["language_bits_per_weight"] < 6.0
     assert set(manifest["graphs"]) == {"frame_encoder", "scene_encoder", "audio_encoder", "fusion"}
     assert all(len(facts["sha256"]) == 64 for facts in manifest["files"].values())
+
+
+def test_weights_are_kept_in_halves_and_are_the_ones_torch_has(tiny_model_folder: Path) -> None:
+    from safetensors.torch import load_file
+
+    weights = load_file(tiny_model_folder / "network.safetensors")
+    assert {value.dtype for value in weights.values()} <= {torch.float16, torch.int64}
+    halves = 0
+    for spec in graph_specs(TINY).values():
+        for tensor in onnx.load(tiny_model_folder / f"{spec.name}.onnx").graph.initializer:
+            values = onnx.numpy_helper.to_array(tensor)
+            halves += values.size if values.dtype == np.float16 else 0
+            exact = values.dtype == np.float32 and np.array_equal(values.astype(np.float16).astype(np.float32), values)
+            assert not (exact and values.size >= LARGE), f"{spec.name}: {tensor.name} {values.shape} is float32"
+    assert halves > 0.8 * sum(value.numel() for name, value in weights.items() if not name.startswith("projections"))
 
 
 def test_parity_measures_every_graph_and_passes_what_is_the_same(tiny_model_folder: Path, tmp_path: Path) -> None:
