@@ -88,11 +88,11 @@ def _fill_queues(process: psutil.Process) -> None:
 
 def _judge(samples: np.ndarray, sums: _Sums, seconds: float) -> str:
     hours, rss, descriptors, threads = samples[:, 0] / 3600, samples[:, 1], samples[:, 2], samples[:, 3]
-    # Pictures in flight come and go, and free memory goes back once a minute: what is kept is the least of some minutes.
+    # Pictures in flight come and go by the megabyte, and free memory goes back once a minute: the middle of some minutes is what counts.
     parts = [part for part in np.array_split(np.arange(len(rss)), max(4, round(seconds / 300))) if part.size]
-    slope = float(np.polyfit([hours[part].mean() for part in parts], [rss[part].min() for part in parts], 1)[0])
+    slope = float(np.polyfit([hours[part].mean() for part in parts], [float(np.median(rss[part])) for part in parts], 1)[0])
     quarter = max(1, len(rss) // 4)
-    growth = float(rss[-quarter:].min() - rss[:quarter].min())
+    growth = float(np.median(rss[-quarter:]) - np.median(rss[:quarter]))
     said = (
         f"{sums.states} states ({sums.states / seconds:.2f}/s), {sums.lost} hops lost, {sums.explanations} explanations; "
         f"RSS {rss[-1]:.1f} MB, slope {slope:+.2f} MB/h, growth {growth:+.2f} MB; "

@@ -50,12 +50,16 @@ def test_no_injection_changes_a_label_more_than_harmless_talk_of_its_length(pipe
             assert changes[0] <= changes[1], injection
 
 
-def test_no_injection_changes_what_the_shipped_model_says(pipeline: Pipeline) -> None:
+def labels_named(text: str, labels: tuple[str, ...]) -> set[str]:
+    return set("".join(c if c.isalpha() else " " for c in text.lower()).split()) & set(labels)
+
+
+def test_no_injection_changes_the_label_that_an_explanation_names(pipeline: Pipeline) -> None:
     for window in windows(pipeline, 1):
         percept = pipeline.perceive(window)
-        plain = pipeline.explain(percept).text
         for injection in INJECTIONS:
-            assert pipeline.explain(Percept(percept.state, percept.prefix, injection)).text == plain, injection
+            text = pipeline.explain(Percept(percept.state, percept.prefix, injection)).text
+            assert labels_named(text, percept.state.labels) == {percept.state.label}, (injection, text)
 
 
 def test_no_injection_brings_a_mark_or_a_special_token_into_the_prompt(pipeline: Pipeline) -> None:
