@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import tempfile
 from pathlib import Path
@@ -10,11 +11,17 @@ from typing import TextIO
 
 DOMAINS = range(1, 101)  # above, DDS's ports meet those that the system hands out
 
+_turns = itertools.count()
+
 
 def take_domain() -> tuple[int, TextIO]:
-    """A domain, and the file whose lock holds it: close it to give the domain back; the end of the process does so too."""
-    for offset in DOMAINS:
-        domain = DOMAINS[(os.getpid() + offset) % len(DOMAINS)]
+    """A domain, and the file whose lock holds it: close it to give the domain back; the end of the process does so too.
+
+    One process takes its domains in turn: for up to 20 s, DDS's lease, a domain may still show the nodes of the graph that has just left
+    it; asked for what a node has, it then answers for a dead one of that name.
+    """
+    for _ in DOMAINS:
+        domain = DOMAINS[(os.getpid() + next(_turns)) % len(DOMAINS)]
         lock = Path(tempfile.gettempdir()) / f"emollama-test-domain-{os.getuid()}-{domain}.lock"
         claim = lock.open("w", encoding="ascii")
         try:
