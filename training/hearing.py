@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ros2_emollama.model.logmel import FLOOR, FLOOR_PERCENT, RANGE_DECADES, mel_power
+from ros2_emollama.model.logmel import FLOOR, FLOOR_PERCENT, RANGE_DECADES, mel_edges, mel_power
 from ros2_emollama.model.presets import AudioPreset
 
 from .data import Voices
@@ -215,5 +215,4 @@ def hertz_to_mel(hertz: Tensor) -> Tensor:
 
 def mel_centres(preset: AudioPreset) -> npt.NDArray[np.float32]:
     """(mels,) centre of each filter in Hz."""
-    low, high = (2595 * np.log10(1 + hertz / 700) for hertz in (20, preset.sample_rate_hz / 2))
-    return np.asarray(700 * (10 ** (np.linspace(low, high, preset.mels + 2)[1:-1] / 2595) - 1), np.float32)
+    return mel_edges(preset.mels, preset.sample_rate_hz)[1:-1].astype(np.float32)

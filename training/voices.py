@@ -78,7 +78,7 @@ def voice_weights(voices: Voices, places: np.ndarray) -> np.ndarray:
 
 
 def train_voices(
-    preset: Preset, paths: Paths, schedule: Schedule = VOICE_SCHEDULE, name: str = "voice", left_out: frozenset[str] = frozenset()
+    preset: Preset, paths: Paths, schedule: Schedule = VOICE_SCHEDULE, left_out: frozenset[str] = frozenset()
 ) -> tuple[VoiceClassifier, dict[str, float]]:
     """Fit on the train speakers of all corpora; figures are on the val speakers, each corpus apart, plus speech presence.
 
@@ -125,7 +125,7 @@ def train_voices(
         figures.update(speech_figures(module, voices, preset))
         return figures
 
-    figures = fit(name, model, schedule, loss_of, validate, paths.run)
+    figures = fit("voice", model, schedule, loss_of, validate, paths.run)
     return model, figures
 
 

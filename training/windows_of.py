@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ros2_emollama.model.presets import LABELS
-from ros2_emollama.model.vision import place_code
+from ros2_emollama.model.vision import place_code, placed
 
 from .bank import FaceBank, SceneBank, VoiceBank
 from .cues import Cues, cues_of
@@ -50,7 +50,7 @@ class WindowMaker:
 
     def __init__(self, faces: FaceBank, voices: VoiceBank, scenes: SceneBank, norms: Norms) -> None:
         self.faces, self.voices, self.scenes, self.norms = faces, voices, scenes, norms
-        self._code = place_code(faces.tokens.shape[-1]).numpy()
+        self._code = place_code(faces.tokens.shape[-1])
         self._faces_of = [np.flatnonzero(faces.labels == label) for label in range(len(LABELS))]
         self._voices_of = [np.flatnonzero(voices.labels == label) for label in range(len(LABELS))]
         self._silent = np.flatnonzero(voices.labels < 0)
@@ -116,7 +116,8 @@ class WindowMaker:
         still = rng.random() < 0.3
         look = np.full(FRAMES, rng.integers(looks)) if still else rng.integers(0, looks, FRAMES)
         crops = self.faces.tokens[chosen, look] if kind in ("both", "face", "change") else self.scenes.crops[np.full(FRAMES, scene)]
-        seen = self._placed(crops.astype(np.float32), self._boxes(scene, rng)).reshape(-1, crops.shape[-1])
+        tokens = torch.from_numpy(crops.astype(np.float32))
+        seen = placed(tokens, torch.from_numpy(self._boxes(scene, rng)), self._code).reshape(-1, crops.shape[-1]).numpy()
         return seen, mask, target.astype(np.float32), int(chosen[-1])
 
     def _boxes(self, scene: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
@@ -124,12 +125,6 @@ class WindowMaker:
         presence, *place = self.scenes.face[scene]
         near = np.array(place, np.float32) * np.exp(rng.normal(0, 0.02, (FRAMES, 3)))
         return np.column_stack([np.clip(presence + rng.normal(0, 0.04, FRAMES), 0, 1), near]).astype(np.float32)
-
-    def _placed(self, crops: npt.NDArray[np.float32], boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """As `VisionStreams.placed`: crops (16, 4, D), boxes (16, 4)."""
-        presence = boxes[:, :1]
-        place = np.column_stack([np.ones_like(presence), boxes[:, 1:3] * 2 - 1, np.log2(boxes[:, 3:].clip(0.03)) / 2 + 1])
-        return np.asarray(crops * presence[:, None] + (presence * place @ self._code)[:, None], np.float32)
 
     def _cues(self, face: int | None, scene: int, voice: int | None) -> Cues:
         """What was measured of this face, where the scene shows it, and of this voice; None where nobody is."""

@@ -19,12 +19,18 @@ FLOOR_PERCENT = 10
 RANGE_DECADES = 8.0
 
 
+def mel_edges(mels: int, sample_rate_hz: int) -> npt.NDArray[np.float64]:
+    """(mels + 2,) Hz, evenly spaced on the HTK mel scale; filter i rises from edge i, peaks at i + 1 and ends at i + 2."""
+    edges_mel = np.linspace(2595 * np.log10(1 + 20 / 700), 2595 * np.log10(1 + sample_rate_hz / 2 / 700), mels + 2)
+    edges: npt.NDArray[np.float64] = 700 * (10 ** (edges_mel / 2595) - 1)
+    return edges
+
+
 @lru_cache(maxsize=4)
 def mel_filters(mels: int, fft_samples: int, sample_rate_hz: int) -> Float32:
     """(mels, fft_samples // 2 + 1) triangles of unit height, from 20 Hz to half the sample rate."""
     bins = np.linspace(0, sample_rate_hz / 2, fft_samples // 2 + 1)
-    edges_mel = np.linspace(2595 * np.log10(1 + 20 / 700), 2595 * np.log10(1 + sample_rate_hz / 2 / 700), mels + 2)
-    edges = 700 * (10 ** (edges_mel / 2595) - 1)
+    edges = mel_edges(mels, sample_rate_hz)
     rise = (bins[None] - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
     fall = (edges[2:, None] - bins[None]) / (edges[2:] - edges[1:-1])[:, None]
     return np.maximum(0, np.minimum(rise, fall)).astype(np.float32)

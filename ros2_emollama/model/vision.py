@@ -154,6 +154,14 @@ def place_code(width: int) -> Tensor:
     return directions.T.contiguous() * float(0.5 * width**0.5)
 
 
+def placed(tokens: Tensor, face: Tensor, code: Tensor) -> Tensor:
+    """tokens (N, 4, D) of a crop, face (N, 4), code (4, D) -> (N, 4, D) that fade with the face's presence and know where and how large it
+    is."""
+    presence = face[:, :1]
+    place = torch.cat([torch.ones_like(presence), face[:, 1:3] * 2 - 1, torch.log2(face[:, 3:].clamp(min=0.03)) / 2 + 1], dim=1)
+    return tokens * presence.unsqueeze(-1) + (presence * place @ code).unsqueeze(1)
+
+
 class VisionStreams(nn.Module):
     """Both visual streams of a nano-like preset."""
 
@@ -179,11 +187,8 @@ class VisionStreams(nn.Module):
         return self.placed(self.face_net(crop), face), face
 
     def placed(self, tokens: Tensor, face: Tensor) -> Tensor:
-        """tokens (N, 4, D) of a crop, face (N, 4) -> (N, 4, D) that fade with the face's presence and know where and how large it is."""
-        presence = face[:, :1]
-        place = torch.cat([torch.ones_like(presence), face[:, 1:3] * 2 - 1, torch.log2(face[:, 3:].clamp(min=0.03)) / 2 + 1], dim=1)
-        placed: Tensor = tokens * presence.unsqueeze(-1) + (presence * place @ self.place_code).unsqueeze(1)
-        return placed
+        """See `placed`."""
+        return placed(tokens, face, self.place_code)
 
     def encode_scene(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """pixels (B, C, C, 3) uint8 -> tokens (B, P, D), cls (B, D)."""
