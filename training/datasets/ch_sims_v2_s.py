@@ -1,0 +1,35 @@
+"""CH-SIMS v2(s): 4,403 labelled Mandarin clips, sentiment from -1 to 1 (Liu et al., ICMI 2022), in MMSA's layout (sentiment.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..records import Clip
+from .files import Folder
+from .registry import Columns, DataSet, Published, register
+from .sentiment import SENTIMENT, SPLITS, read_mmsa
+
+
+def read(folder: Folder) -> Iterator[Clip]:
+    top = "ch-simsv2s/" if (folder.root / "ch-simsv2s").is_dir() else ""
+    if top:
+        folder.root = folder.root / top
+    return read_mmsa(folder, "ch_sims_v2_s", ("meta.csv", "label.csv"), "zh")
+
+
+SET = register(
+    DataSet(
+        name="ch_sims_v2_s",
+        title="CH-SIMS v2(s)",
+        role="train",
+        licence="research only",
+        tasks=SENTIMENT,
+        train_splits=("train",),
+        test_splits=("test",),
+        original=read,
+        mmeverse=Columns("CH-SIMS_v2_s", {"sentiment": "annotation"}, ("text",), values={"sentiment": "label"}),
+        language="zh",
+        published=tuple(Published(count, split, source="MMSA") for split, count in zip(SPLITS, (2722, 647, 1034), strict=True)),
+        layout="give ch-simsv2s, which holds meta.csv and Raw",
+    )
+)
