@@ -1,4 +1,4 @@
-"""python -m training prepare | fit | manifest | evaluate | check | report | card"""
+"""python -m training prepare | fit | manifest | evaluate | check | report | card | sets | index | stats | show | instruct | features"""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import json
 import os
 import sys
 from pathlib import Path
+
+from .data_commands import add_commands
 
 
 def _paths(arguments: argparse.Namespace) -> object:
@@ -181,6 +183,8 @@ def build_parser() -> argparse.ArgumentParser:
     card.add_argument("--model", default="nano", help="a model's name or folder (%(default)s)")
     card.add_argument("--report", metavar="FILE.json", help="the report (MODEL/report.json, where it is copied to)")
     card.set_defaults(work=_card)
+
+    add_commands(commands)
     return parser
 
 
