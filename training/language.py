@@ -25,14 +25,14 @@ from .lexicon import FACE_CUES, VOICE_CUES
 from .loop import Schedule, fit
 from .paths import Paths
 from .perception import window_makers
-from .sentences import describe_face, describe_voice, explain
+from .sentences import describe_face, describe_voice, explain, sheet
 from .transcripts import some_transcript
 from .windows_of import KINDS, Batch, WindowMaker
 
 DESCRIBE_SCHEDULE = Schedule(steps=300, batch=32, learning_rate=2e-3, weight_decay=0.05, validate_every=300)
 COGNITION_SCHEDULE = Schedule(steps=1500, batch=32, learning_rate=2e-3, weight_decay=0.05, validate_every=500)
-DESCRIBE_TASKS = {"emotion": 0.3, "face": 0.35, "voice": 0.35}
-COGNITION_TASKS = {"emotion": 0.1, "face": 0.1, "voice": 0.1, "reason": 0.7}
+DESCRIBE_TASKS = {"emotion": 0.1, "cues": 0.6, "face": 0.15, "voice": 0.15}
+COGNITION_TASKS = {"emotion": 0.05, "cues": 0.1, "face": 0.1, "voice": 0.1, "reason": 0.65}
 OTHER_LABEL_SHARE = 0.15
 """How often the prompt names another label than the true one, so that the text follows the state even where the state is wrong."""
 TRANSCRIPT_SHARE = 0.4
@@ -81,7 +81,7 @@ def corpus(rng: np.random.Generator, count: int) -> list[str]:
     texts = list(LABELS)
     for _ in range(count):
         cues = some_cues(rng)
-        texts += [explain(cues, str(rng.choice(LABELS)), rng), describe_face(cues, rng), describe_voice(cues, rng)]
+        texts += [explain(cues, str(rng.choice(LABELS)), rng), describe_face(cues, rng), describe_voice(cues, rng), sheet(cues)]
     return texts + [some_transcript(rng) for _ in range(count // 5)]
 
 
@@ -101,6 +101,7 @@ def sample_of(
         label = str(rng.choice(LABELS))
     answers = {
         "emotion": lambda: label,
+        "cues": lambda: sheet(cues),
         "face": lambda: describe_face(cues, rng),
         "voice": lambda: describe_voice(cues, rng),
         "reason": lambda: explain(cues, label, rng),

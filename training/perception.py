@@ -14,6 +14,7 @@ from .bank import face_bank, scene_bank, voice_bank
 from .loop import Schedule, fit, recall_figures
 from .measures import Norms
 from .paths import Paths
+from .readout import told_ranks
 from .windows_of import Batch, WindowMaker
 
 PERCEPTION_SCHEDULE = Schedule(steps=900, batch=96, learning_rate=1.5e-3, weight_decay=0.05, validate_every=300)
@@ -21,13 +22,13 @@ PERCEPTION_SCHEDULE = Schedule(steps=900, batch=96, learning_rate=1.5e-3, weight
 
 def window_makers(network: EmotionNetwork, paths: Paths) -> tuple[WindowMaker, WindowMaker]:
     """Makers of train and of val windows; the banks are made where they do not stand yet."""
-    norms = Norms.read(paths.cache)
-
-    def maker(split: str, faces: tuple[int, int], voices: tuple[int, int], scenes: int) -> WindowMaker:
-        people, speech = face_bank(network, paths, split, *faces), voice_bank(network, paths, split, *voices)
-        return WindowMaker(people, speech, scene_bank(network, paths, split, scenes), norms)
-
-    return maker("train", (2000, 4), (5, 1500), 3200), maker("val", (400, 2), (1, 150), 640)
+    train = face_bank(network, paths, "train", 2000, 4), voice_bank(network, paths, "train", 5, 1500)
+    held = face_bank(network, paths, "val", 400, 2), voice_bank(network, paths, "val", 1, 150)
+    ranks = told_ranks(train, held, Norms.read(paths.cache))
+    return (
+        WindowMaker(*train, scene_bank(network, paths, "train", 3200), ranks[0]),
+        WindowMaker(*held, scene_bank(network, paths, "val", 640), ranks[1]),
+    )
 
 
 class FusionPart(nn.Module):

@@ -69,12 +69,16 @@ class FusionPreset:
 
 @dataclass(frozen=True)
 class PrefixPreset:
-    """Tokens of each stream the language model sees, in this order."""
+    """Tokens of each stream the language model sees, in this order.
+
+    recent_frames  frame tokens are the means over so many of the newest frames, each place of the grid apart; 0: means of neighbours
+    """
 
     fusion: int = 8
     scene: int = 4
     frames: int = 4
     audio: int = 8
+    recent_frames: int = 0
 
     @property
     def tokens(self) -> int:
@@ -147,7 +151,7 @@ NANO = Preset(
     vision=VisionPreset(),
     audio=AudioPreset(),
     fusion=FusionPreset(),
-    prefix=PrefixPreset(),
+    prefix=PrefixPreset(recent_frames=4),
     llama=LlamaPreset(reads_transcripts=True),
 )
 
@@ -161,7 +165,7 @@ TINY = Preset(
     vision=VisionPreset(locator_channels=(4, 8, 8, 8), face_channels=(8, 8, 16, 32), width=32),
     audio=AudioPreset(channels=(4, 8, 8, 8), layers=1, heads=2, width=32),
     fusion=FusionPreset(hidden=16, width=8, out=16, head_hidden=8),
-    prefix=PrefixPreset(),
+    prefix=PrefixPreset(recent_frames=4),
     llama=LlamaPreset(hidden=64, layers=2, heads=2, kv_heads=2, intermediate=128, vocab=512, reads_transcripts=True),
 )
 
