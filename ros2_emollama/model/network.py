@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .audio import AudioStream
-from .fusion import ConvAttention, LabelHead
+from .fusion import LabelHead, make_fusion
 from .presets import Preset
 from .vision import VisionStreams
 
@@ -60,7 +60,7 @@ class EmotionNetwork(nn.Module):
         vision, audio, fusion = preset.vision, preset.audio, preset.fusion
         self.vision = VisionStreams(vision)
         self.audio = AudioStream(audio, preset.mel_columns)
-        self.conv_pro_module = ConvAttention(audio.width, vision.width, vision.width, fusion)
+        self.conv_pro_module = make_fusion(audio.width, vision.width, vision.width, fusion)
         self.label_head = LabelHead(fusion.out, fusion.head_hidden, audio.tokens, len(preset.labels))
         widths = {"fusion": fusion.out, "scene": vision.width, "frames": vision.width, "audio": audio.width}
         self.projections = nn.ModuleDict({name: nn.Linear(width, preset.llama.hidden) for name, width in widths.items()})

@@ -57,7 +57,10 @@ class AudioPreset:
 
 @dataclass(frozen=True)
 class FusionPreset:
-    """Conv-Attention (Emotion-LLaMAv2, pre-fusion module) and what is read from it."""
+    """Conv-Attention (Emotion-LLaMAv2, pre-fusion module) and what is read from it.
+
+    kind  what stands between the streams, one of fusion.FUSIONS: "conv_attention", or what the paper compares it with
+    """
 
     hidden: int = 512
     width: int = 128
@@ -65,6 +68,7 @@ class FusionPreset:
     conv_blocks: int = 4
     dropout: float = 0.1
     head_hidden: int = 128
+    kind: str = "conv_attention"
 
 
 @dataclass(frozen=True)
