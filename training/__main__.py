@@ -1,4 +1,4 @@
-"""python -m training prepare | fit | manifest | evaluate | check | report | card"""
+"""python -m training prepare | fit | manifest | evaluate | check | report | card | score"""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import json
 import os
 import sys
 from pathlib import Path
+
+from .benchmarks import commands as benchmarks
 
 
 def _paths(arguments: argparse.Namespace) -> object:
@@ -181,6 +183,7 @@ def build_parser() -> argparse.ArgumentParser:
     card.add_argument("--model", default="nano", help="a model's name or folder (%(default)s)")
     card.add_argument("--report", metavar="FILE.json", help="the report (MODEL/report.json, where it is copied to)")
     card.set_defaults(work=_card)
+    benchmarks.add_score(commands, data)
     return parser
 
 
