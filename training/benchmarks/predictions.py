@@ -143,12 +143,10 @@ def _prediction(path: Path, row: int, item: dict[str, Any], problems: Problems) 
 
 
 def is_fabricated(provenance: object) -> bool:
-    """Whether a record says of itself that its data was made up: "fabricated" as its provenance, in it, or as a true field of it."""
+    """Whether a record says of itself that its data was made up: "fabricated" as its provenance or its source, or as a true field of it."""
     if isinstance(provenance, Mapping):
-        return any((key == "fabricated" and bool(value)) or is_fabricated(value) for key, value in provenance.items())
-    if isinstance(provenance, list):
-        return any(is_fabricated(part) for part in provenance)
-    return isinstance(provenance, str) and "fabricated" in provenance.lower()
+        return bool(provenance.get("fabricated")) or is_fabricated(provenance.get("source"))
+    return isinstance(provenance, str) and provenance.strip().lower() == "fabricated"
 
 
 def _listed(value: object) -> str | None:
