@@ -1,4 +1,4 @@
-"""python -m training prepare | fit | manifest | evaluate | check | report | card | score"""
+"""python -m training prepare | fit | manifest | evaluate | check | report | card | score | annotate | sheet | agreement"""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+from .annotation import commands as annotation
 from .benchmarks import commands as benchmarks
 
 
@@ -184,6 +185,7 @@ def build_parser() -> argparse.ArgumentParser:
     card.add_argument("--report", metavar="FILE.json", help="the report (MODEL/report.json, where it is copied to)")
     card.set_defaults(work=_card)
     benchmarks.add_score(commands, data)
+    annotation.add_annotation(commands)
     return parser
 
 
@@ -191,7 +193,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     try:
         return int(arguments.work(arguments))
-    except (FileNotFoundError, KeyError, ValueError, RuntimeError) as error:
+    except (FileNotFoundError, ImportError, KeyError, ValueError, RuntimeError) as error:
         print(f"training: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

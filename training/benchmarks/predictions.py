@@ -36,16 +36,23 @@ class Problems:
 
     def add(self, where: str, kind: str, detail: str) -> None:
         """kind: a few words to count by; detail: what exactly, and the cure where there is one."""
-        text = f"{where}: {kind}" + (f": {detail}" if detail else "")
         if self.strict:
-            raise LineError(text)
+            raise LineError(_told(where, kind, detail))
+        self.note(where, kind, detail)
+
+    def note(self, where: str, kind: str, detail: str) -> None:
+        """What is counted and told, and never fatal: not the input's fault."""
         self.counts[kind] += 1
         if len(self.told) < KEPT:
-            self.told.append(text)
+            self.told.append(_told(where, kind, detail))
 
     @property
     def total(self) -> int:
         return sum(self.counts.values())
+
+
+def _told(where: str, kind: str, detail: str) -> str:
+    return f"{where}: {kind}" + (f": {detail}" if detail else "")
 
 
 @dataclass(frozen=True)
