@@ -6,16 +6,19 @@ Frames are counted as a player counts them, from the clip's beginning; only thos
 from __future__ import annotations
 
 import base64
+import heapq
 import io
+import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
 
-from ros2_emollama.media import MediaError, read_clip
-from ros2_emollama.types import AudioChunk, Float32, Frame, UInt8
+from ros2_emollama.media import MediaError, SkippedFrame, read_clip
+from ros2_emollama.types import NANOSECONDS, AudioChunk, Float32, Frame, UInt8, seconds_to_ns
 
 from .clips import AnnotationClip
 
@@ -64,66 +67,70 @@ def read_evidence(clip: AnnotationClip, wanted: int | None = None, looks: int = 
 
     wanted  number of a frame that must be among the looks, where it is known before
     """
+    stride, asked, number = _stride(clip, looks), itertools.count(), -1
+
+    def wants(stamp_ns: int) -> bool:
+        place = next(asked)
+        return place % stride == 0 or place == wanted
+
+    found: list[Look] = []
+    samples: list[Float32] = []
+    for item in played(clip, wants):
+        if isinstance(item, AudioChunk):
+            samples.append(item.samples)
+            continue
+        number += 1
+        if isinstance(item, Frame) and len(found) < 2 * looks:  # a file's own count of frames may be wrong
+            found.append(Look(number, item.stamp_ns / NANOSECONDS, _shrunk(item.pixels)))
+    if not found and not samples:
+        raise MediaError(f"{clip.where}: {clip.video or clip.audio} holds neither a frame nor sound in the clip's part; copy it again")
+    return Evidence(tuple(found), np.concatenate(samples).astype(np.float32) if samples else np.zeros(0, np.float32), number + 1)
+
+
+def _stride(clip: AnnotationClip, looks: int) -> int:
+    """Every how manieth frame is looked at."""
+    if clip.video is None:
+        return 1
+    opened = read_clip(clip.video)
+    begin, end = _part(clip)
+    seconds = min(end, opened.duration_seconds or LONGEST_SECONDS) - begin
+    return max(1, math.ceil(seconds * (opened.fps or 25) / looks))
+
+
+def _part(clip: AnnotationClip) -> tuple[float, float]:
+    """First and last second. MediaError where they are none."""
     begin, end = clip.start_seconds or 0.0, clip.end_seconds if clip.end_seconds is not None else math.inf
     if not 0 <= begin < end:
         raise MediaError(f"{clip.where}: {clip.video_id} begins at {begin:g} s and ends at {end:g} s; the end must come later")
-    end = min(end, begin + LONGEST_SECONDS)
-    seen: tuple[Look, ...] = ()
-    count, samples = 0, np.zeros(0, np.float32)
-    if clip.video is not None:
-        seen, count, samples = _decode(clip, begin, end, wanted, looks)
-    if clip.audio is not None:
-        samples = _sound(clip, begin, end)
-    if not seen and not samples.size:
-        raise MediaError(f"{clip.where}: {clip.video or clip.audio} holds neither a frame nor sound from {begin:g} s on; copy it again")
-    return Evidence(seen, samples, count)
+    return begin, min(end, begin + LONGEST_SECONDS)
 
 
-def _decode(clip: AnnotationClip, begin: float, end: float, wanted: int | None, looks: int) -> tuple[tuple[Look, ...], int, Float32]:
-    assert clip.video is not None
-    opened = read_clip(clip.video, SAMPLE_RATE_HZ)
-    length = min(end, opened.duration_seconds or LONGEST_SECONDS) - begin
-    stride = max(1, math.ceil(length * (opened.fps or 25) / looks))
-    number = -1
+def played(clip: AnnotationClip, wants_frame: Callable[[int], bool] = lambda stamp_ns: True) -> Iterator[Frame | AudioChunk | SkippedFrame]:
+    """The clip's own part of its files in the order of stamps, which count from its beginning; pictures are cut to the person's part.
+
+    Sound comes from `audio` where there is one. `wants_frame(stamp_ns)` is asked of every frame in turn, and those it does not want are
+    never converted. MediaError.
+    """
+    begin_ns, end_ns = (seconds_to_ns(seconds) for seconds in _part(clip))
 
     def wants(stamp_ns: int) -> bool:
-        nonlocal number
-        inside = begin <= stamp_ns / 1e9 < end
-        number += inside
-        return inside and (number % stride == 0 or number == wanted)
+        return begin_ns <= stamp_ns < end_ns and wants_frame(stamp_ns - begin_ns)
 
-    found: list[Look] = []
-    chunks: list[AudioChunk] = []
-    for item in opened.items(wants):
-        if isinstance(item, Frame):
-            if len(found) < 2 * looks:  # a file whose own count of frames is wrong
-                found.append(Look(number, item.stamp_ns / 1e9 - begin, _shrunk(_cut(item.pixels, clip))))
-        elif isinstance(item, AudioChunk):
-            chunks.append(item)
-        if _past(item, end):
+    streams: list[Iterator[Any]] = []
+    if clip.video is not None:
+        streams.append(item for item in read_clip(clip.video, SAMPLE_RATE_HZ).items(wants) if clip.audio is None or not _is_sound(item))
+    if clip.audio is not None:
+        streams.append(item for item in read_clip(clip.audio, SAMPLE_RATE_HZ).items(lambda stamp_ns: False) if _is_sound(item))
+    for item in heapq.merge(*streams, key=lambda item: item.stamp_ns):
+        if item.stamp_ns >= end_ns:
             break
-    return tuple(found), number + 1, _joined(chunks, begin, end)
+        if item.stamp_ns >= begin_ns:
+            moved = replace(item, stamp_ns=item.stamp_ns - begin_ns)
+            yield replace(moved, pixels=_cut(moved.pixels, clip)) if isinstance(moved, Frame) else moved
 
 
-def _sound(clip: AnnotationClip, begin: float, end: float) -> Float32:
-    assert clip.audio is not None
-    chunks: list[AudioChunk] = []
-    for item in read_clip(clip.audio, SAMPLE_RATE_HZ).items(lambda stamp_ns: False):
-        if isinstance(item, AudioChunk):
-            chunks.append(item)
-        if _past(item, end):
-            break
-    return _joined(chunks, begin, end)
-
-
-def _past(item: object, end: float) -> bool:
-    stamp_ns: int = getattr(item, "stamp_ns", 0)
-    return stamp_ns / 1e9 > end
-
-
-def _joined(chunks: Sequence[AudioChunk], begin: float, end: float) -> Float32:
-    kept = [chunk.samples for chunk in chunks if begin <= chunk.stamp_ns / 1e9 < end]
-    return np.concatenate(kept).astype(np.float32) if kept else np.zeros(0, np.float32)
+def _is_sound(item: object) -> bool:
+    return isinstance(item, AudioChunk)
 
 
 def _cut(pixels: UInt8, clip: AnnotationClip) -> UInt8:
@@ -134,13 +141,13 @@ def _cut(pixels: UInt8, clip: AnnotationClip) -> UInt8:
         x, y, w, h = (round(number) for number in clip.box)
         inner = pixels[max(0, y) : max(0, y + h), max(0, x) : max(0, x + w)]
         pixels = inner if inner.size else pixels
-    return pixels
+    return np.ascontiguousarray(pixels)
 
 
 def _shrunk(pixels: UInt8) -> UInt8:
     scale = PICTURE_PIXELS / max(pixels.shape[:2])
     if scale >= 1:
-        return np.ascontiguousarray(pixels)
+        return pixels
     size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
 
