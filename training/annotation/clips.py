@@ -124,14 +124,15 @@ def _lines(path: Path, problems: Problems, task: str) -> Iterator[AnnotationClip
                 continue
             where = f"{path}:{row}"
             try:
-                clip = _clip(json.loads(line.decode("utf-8-sig" if row == 1 else "utf-8")), where, task)
+                clip = clip_of(json.loads(line.decode("utf-8-sig" if row == 1 else "utf-8")), where, task)
             except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
                 problems.add(where, "not a clip", f"{type(error).__name__}: {error}"[:160])
             else:
                 yield clip
 
 
-def _clip(item: Mapping[str, Any], where: str, task: str) -> AnnotationClip:
+def clip_of(item: Mapping[str, Any], where: str, task: str) -> AnnotationClip:
+    """The clip of one line's object. ValueError, TypeError, KeyError or AttributeError where it is none."""
     media, labels = item["media"], item.get("labels") or {}
     root = Path(media.get("root") or ".")
     told = next((labels[name] for name in ((task,) if task else TASKS) if labels.get(name)), ())

@@ -71,6 +71,17 @@ class Prediction:
     fabricated: bool = False
 
 
+def read_texts(path: Path, problems: Problems) -> list[Prediction]:
+    """Every usable line, whatever benchmark it is of: its answer is the reference text. FileNotFoundError, ValueError."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no {path}; it should hold lines of video_id, answer (the reference text) and response")
+    found = [_prediction(path, row, item, problems) for row, item in _objects(path, problems)]
+    kept = [prediction for prediction in found if prediction is not None]
+    if not kept:
+        raise ValueError(f"{path} has no usable line; first problem: {problems.told[0] if problems.told else 'it is empty'}")
+    return kept
+
+
 def read_predictions(path: Path, benchmark: Benchmark, problems: Problems, doubles: bool = False) -> tuple[list[Prediction], Counter[str]]:
     """The usable lines of the benchmark's modes in their order, and how many lines other modes have.
 
