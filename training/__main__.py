@@ -1,4 +1,4 @@
-"""python -m training prepare | fit | ablate | manifest | evaluate | check | report | card"""
+"""python -m training prepare | fit | ablate | manifest | evaluate | check | report | card | score | judge | annotate | sheet | agreement"""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import json
 import os
 import sys
 from pathlib import Path
+
+from .annotation import commands as annotation
+from .benchmarks import commands as benchmarks
 
 
 def _paths(arguments: argparse.Namespace) -> object:
@@ -72,6 +75,8 @@ def _manifest(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
+    if arguments.benchmark:
+        return benchmarks.run_benchmarks(arguments)
     from .evaluate import evaluate, summary
 
     report = evaluate(arguments.model, Path(arguments.manifest), strict=arguments.strict)
@@ -177,9 +182,9 @@ def build_parser() -> argparse.ArgumentParser:
     manifest.add_argument("--output", required=True, metavar="DIR")
     manifest.set_defaults(work=_manifest)
 
-    evaluate = commands.add_parser("evaluate", help="score a model on a CSV of image, audio, video, label, speaker")
+    evaluate = commands.add_parser("evaluate", help="score a model on a CSV of single clips, or have it answer the eighteen benchmarks")
     evaluate.add_argument("--model", default="nano", help="a model's name or folder (%(default)s)")
-    evaluate.add_argument("--manifest", required=True, metavar="FILE.csv")
+    benchmarks.add_evaluate_options(evaluate)
     evaluate.add_argument("--output", metavar="FILE.json", help="write the report there instead of printing it")
     evaluate.add_argument("--strict", action="store_true", help="stop at the first row that cannot be used")
     evaluate.set_defaults(work=_evaluate)
@@ -204,6 +209,9 @@ def build_parser() -> argparse.ArgumentParser:
     card.add_argument("--model", default="nano", help="a model's name or folder (%(default)s)")
     card.add_argument("--report", metavar="FILE.json", help="the report (MODEL/report.json, where it is copied to)")
     card.set_defaults(work=_card)
+    benchmarks.add_score(commands, data)
+    benchmarks.add_judge(commands)
+    annotation.add_annotation(commands)
     return parser
 
 
@@ -211,7 +219,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     try:
         return int(arguments.work(arguments))
-    except (FileNotFoundError, KeyError, ValueError, RuntimeError) as error:
+    except (FileNotFoundError, ImportError, KeyError, ValueError, RuntimeError) as error:
         print(f"training: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -22,6 +22,7 @@ FEELINGS = {
     "disgust": ("seems to feel disgust", "appears to show disgust"),
     "surprise": ("seems to feel surprise", "appears to show surprise"),
 }
+OTHER_FEELING = "reads as {label}"  # labels that nano does not have, of whatever kind of word
 NOTHING = (
     "{seen} and {heard}, so nothing tells of a feeling: {label}",
     "{heard} and {seen}, so there is nothing to read: {label}",
@@ -58,7 +59,7 @@ def explain(cues: Cues, label: str, rng: np.random.Generator) -> str:
         _choose(_part(cues, claims, names, presence, rng), rng) for names, presence in ((FACE_CUES, "face"), (VOICE_CUES, "speech"))
     )
     first, second = (seen, heard) if rng.random() < 0.5 else (heard, seen)
-    feeling = f"the person {rng.choice(FEELINGS[label])}"
+    feeling = f"the person {rng.choice(FEELINGS.get(label, (OTHER_FEELING.format(label=label),)))}"
     return _paragraph(int(rng.integers(6)), first, second, feeling, label)
 
 
