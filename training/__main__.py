@@ -1,4 +1,5 @@
-"""python -m training prepare | fit | manifest | evaluate | check | report | card | sets | index | stats | show | instruct | features"""
+"""python -m training prepare | fit | ablate | manifest | evaluate | check | report | card
+sets | index | stats | show | instruct | features | annotate | sheet | agreement | score | judge"""
 
 from __future__ import annotations
 
@@ -8,7 +9,9 @@ import os
 import sys
 from pathlib import Path
 
-from .data_commands import add_commands
+from . import data_commands
+from .annotation import commands as annotation
+from .benchmarks import commands as benchmarks
 
 
 def _paths(arguments: argparse.Namespace) -> object:
@@ -74,6 +77,8 @@ def _manifest(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
+    if arguments.benchmark:
+        return benchmarks.run_benchmarks(arguments)
     from .evaluate import evaluate, summary
 
     report = evaluate(arguments.model, Path(arguments.manifest), strict=arguments.strict)
@@ -102,12 +107,28 @@ def _report(arguments: argparse.Namespace) -> int:
     from .report import make_report, read_report, summary
 
     output = Path(arguments.output)
-    missing = make_report(arguments.model, Path(arguments.data), output, arguments.only, arguments.limit, arguments.again)
+    missing = make_report(
+        arguments.model, Path(arguments.data), output, arguments.only, arguments.limit, arguments.again, Path(arguments.cache)
+    )
     if output.is_file():
         print(summary(read_report(output, open_folder(find_model(arguments.model)))))
     for name, reason in missing.items():
         print(f"training: {name} could not be measured: {reason}", file=sys.stderr)
     return 2 if missing else 0
+
+
+def _ablate(arguments: argparse.Namespace) -> int:
+    import torch
+
+    from ros2_emollama.model.presets import find_preset
+
+    from .ablate import ablate, table
+
+    if arguments.steps < 10:
+        raise ValueError(f"--steps must be at least 10, got {arguments.steps}")
+    torch.set_num_threads(arguments.threads)
+    print(table(ablate(arguments.group, find_preset(arguments.recipe), _paths(arguments), arguments.steps)))  # type: ignore[arg-type]
+    return 0
 
 
 def _card(arguments: argparse.Namespace) -> int:
@@ -129,11 +150,19 @@ def build_parser() -> argparse.ArgumentParser:
     prepare = commands.add_parser("prepare", help="read the data tars into one cache of arrays")
     fit = commands.add_parser("fit", help="train; resumes by itself after a stop")
     check = commands.add_parser("check", help="explanations of val windows, every claim measured again")
-    for command in (prepare, fit, check):
+    ablate = commands.add_parser("ablate", help="compare fusions, streams and curricula on a finished run's tokens; goes on after a stop")
+    for command in (prepare, fit, check, ablate):
         command.add_argument("--data", default=data, metavar="DIR", help="folder of the data tars (%(default)s; or environment DATA)")
         command.add_argument("--cache", default="cache", metavar="DIR", help="folder of the decoded arrays (%(default)s)")
     prepare.add_argument("--landmarks", default="", metavar="FILE", help="face_landmark.tflite; left out: where `make landmarks` put it")
-    fit.add_argument("--recipe", default="nano", help="preset to train (%(default)s)")
+    for command in (fit, ablate):
+        command.add_argument("--recipe", default="nano", help="preset to train (%(default)s)")
+        command.add_argument("--run", default="runs/nano", metavar="DIR", help="where weights, logs and states go (%(default)s)")
+        command.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads (%(default)s)")
+    groups = ("fusion", "streams", "curriculum")
+    ablate.add_argument("--group", nargs="+", default=groups, choices=groups, help="what to compare (all)")
+    ablate.add_argument("--steps", type=int, default=600, help="of every row (%(default)s)")
+    ablate.set_defaults(work=_ablate)
     stages = ("face", "voice", "locate", "perception", "language", "all")
     fit.add_argument("--stage", nargs="+", default=["all"], choices=stages, help="what to train, in this order (all)")
     fit.add_argument(
@@ -143,8 +172,6 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="corpora or speakers that `--stage voice` is measured on, not trained on",
     )
-    fit.add_argument("--run", default="runs/nano", metavar="DIR", help="where weights, logs and states go (%(default)s)")
-    fit.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads (%(default)s)")
     prepare.set_defaults(work=_prepare)
     fit.set_defaults(work=_fit)
 
@@ -157,9 +184,9 @@ def build_parser() -> argparse.ArgumentParser:
     manifest.add_argument("--output", required=True, metavar="DIR")
     manifest.set_defaults(work=_manifest)
 
-    evaluate = commands.add_parser("evaluate", help="score a model on a CSV of image, audio, video, label, speaker")
+    evaluate = commands.add_parser("evaluate", help="score a model on a CSV of single clips, or have it answer the eighteen benchmarks")
     evaluate.add_argument("--model", default="nano", help="a model's name or folder (%(default)s)")
-    evaluate.add_argument("--manifest", required=True, metavar="FILE.csv")
+    benchmarks.add_evaluate_options(evaluate)
     evaluate.add_argument("--output", metavar="FILE.json", help="write the report there instead of printing it")
     evaluate.add_argument("--strict", action="store_true", help="stop at the first row that cannot be used")
     evaluate.set_defaults(work=_evaluate)
@@ -173,6 +200,7 @@ def build_parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="every figure of a model folder into one JSON; goes on by itself after a stop")
     report.add_argument("--model", default="nano", help="a model's name or folder (%(default)s)")
     report.add_argument("--data", default=data, metavar="DIR", help="folder of the data tars and clips/ (%(default)s)")
+    report.add_argument("--cache", default="cache", metavar="DIR", help="folder that `prepare` filled, for explanations (%(default)s)")
     report.add_argument("--output", required=True, metavar="FILE.json", help="what stands there is kept, if it is of this model")
     report.add_argument("--only", nargs="+", default=(), metavar="NAME", help="these evaluations only, of those in training/suite.py")
     report.add_argument("--limit", type=int, default=0, help="at most so many windows each, evenly spread (0: all)")
@@ -183,8 +211,10 @@ def build_parser() -> argparse.ArgumentParser:
     card.add_argument("--model", default="nano", help="a model's name or folder (%(default)s)")
     card.add_argument("--report", metavar="FILE.json", help="the report (MODEL/report.json, where it is copied to)")
     card.set_defaults(work=_card)
-
-    add_commands(commands)
+    data_commands.add_commands(commands)
+    benchmarks.add_score(commands, data)
+    benchmarks.add_judge(commands)
+    annotation.add_annotation(commands)
     return parser
 
 
@@ -192,7 +222,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     try:
         return int(arguments.work(arguments))
-    except (FileNotFoundError, KeyError, ValueError, RuntimeError) as error:
+    except (FileNotFoundError, ImportError, KeyError, ValueError, RuntimeError) as error:
         print(f"training: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

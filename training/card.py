@@ -15,6 +15,7 @@ from typing import Any
 
 from ros2_emollama.model.folder import ModelFolder, open_folder
 
+from .check import MEANINGS
 from .report import command_of, read_report, write_json
 from .suite import EVALUATIONS
 
@@ -104,7 +105,19 @@ def _scores(folder: ModelFolder, evaluations: Figures, names: Sequence[str]) -> 
     chosen = _rows(evaluations, names)
     extra = {"face_present": "face present", "box_found": "box found", "speech_present": "speech present"}
     shown = [key for key in extra if any(key in figures for _, figures in chosen)]
-    header = ["row", "windows of", "n", "accuracy", "UAR [95 %]", "drawn over", "NLL", "Brier", "ECE", *(extra[key] for key in shown)]
+    header = [
+        "row",
+        "windows of",
+        "n",
+        "accuracy",
+        "UAR [95 %]",
+        "drawn over",
+        "NLL",
+        "Brier",
+        "ECE",
+        "ECE of unseen",
+        *(extra[key] for key in shown),
+    ]
     rows = [
         [
             name,
@@ -116,6 +129,7 @@ def _scores(folder: ModelFolder, evaluations: Figures, names: Sequence[str]) -> 
             f"{figures['nll']:.2f}",
             f"{figures['brier']:.2f}",
             f"{figures['ece']:.3f}",
+            f"{figures['ece_crossfit']:.3f}" if "ece_crossfit" in figures else "–",
             *(_share(figures.get(key)) for key in shown),
         ]
         for name, figures in chosen
@@ -208,6 +222,38 @@ def _speed(folder: ModelFolder, evaluations: Figures) -> str:
     return "\n\n".join((table(["", "measured"], rows), where, f"Of {folder.model_id}: `{figures['command']}`."))
 
 
+def _explanations(folder: ModelFolder, evaluations: Figures) -> str:
+    if "explanations" not in evaluations:
+        return _not_measured(folder, "explanations")
+    figures = evaluations["explanations"]
+    shares = [
+        [
+            meaning,
+            f"{figures[name]['share']:.3f} [{', '.join(f'{end:.3f}' for end in figures[name]['interval_95'])}]",
+            str(figures[name]["n"]),
+        ]
+        for name, meaning in MEANINGS.items()
+    ]
+    shares.append(["pairs of windows with other cues whose texts differ", f"{figures['differing_pairs']:.3f}", ""])
+    claims = [
+        [name, str(claim["n"]), *(_ratio(claim[key]) for key in ("true", "shuffled")), str(claim["strong"]), _ratio(claim["strong_named"])]
+        for name, claim in figures["claims"].items()
+    ]
+    about = f"{figures['n']} windows: {figures['about']}; {figures['cues_per_text']:.1f} cues an explanation."
+    return "\n\n".join(
+        (
+            about,
+            table(["share of", "measured [95 %]", "n"], shares),
+            table(["claim", "n", "true", "of other windows", "strong", "of them named"], claims),
+            f"Of {folder.model_id}: `{figures['command']}`.",
+        )
+    )
+
+
+def _ratio(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
 def _section(prefix: str) -> Callable[[ModelFolder, Figures], str]:
     names = [name for name in EVALUATIONS if name.startswith(prefix)]
     return lambda folder, evaluations: _scores(folder, evaluations, names)
@@ -220,6 +266,7 @@ SECTIONS: dict[str, Callable[[ModelFolder, Figures], str]] = {
     "recall": _recall,
     "confusion": _confusion,
     "nobody": _nobody,
+    "explanations": _explanations,
     "clips": _clips,
     "speed": _speed,
 }

@@ -40,6 +40,15 @@ NOISE_DB = -30.0  # against the speaking part
 ROOM_DBFS = -60.0  # where nobody speaks
 PERMUTATIONS = 20
 BOOTSTRAPS = 1000
+MEANINGS = {
+    "three_cues": f"explanations with {LEAST} cues or more, where somebody is there",
+    "true": "claims that are true",
+    "shuffled": "the same claims, held against any other window",
+    "shuffled_alike": "the same, against a window with the same people present",
+    "strong_named": "strongly measured cues that are named",
+    "own_text": "texts that no window with other cues got",
+    "label_named": "texts that name the state's label and no other",
+}
 
 
 @dataclass(frozen=True)
@@ -231,28 +240,19 @@ def _of_claim(told: Sequence[Told], claim: Claim, others: Sequence[Sequence[int]
     }
 
 
-def _without_nan(found: Any) -> Any:
+def without_nan(found: Any) -> Any:
     """The same with None for NaN, which JSON does not have."""
     if isinstance(found, dict):
-        return {key: _without_nan(value) for key, value in found.items()}
+        return {key: without_nan(value) for key, value in found.items()}
     if isinstance(found, list):
-        return [_without_nan(value) for value in found]
+        return [without_nan(value) for value in found]
     return None if isinstance(found, float) and np.isnan(found) else found
 
 
 def summary(report: dict[str, Any]) -> str:
     """The report as a table."""
-    meanings = {
-        "three_cues": f"explanations with {LEAST} cues or more, where somebody is there",
-        "true": "claims that are true",
-        "shuffled": "the same claims, held against any other window",
-        "shuffled_alike": "the same, against a window with the same people present",
-        "strong_named": "strongly measured cues that are named",
-        "own_text": "texts that no window with other cues got",
-        "label_named": "texts that name the state's label and no other",
-    }
     lines = [f"{report['model']}: {report['windows']} windows, {report['cues_per_text']:.2f} cues an explanation"]
-    for name, meaning in meanings.items():
+    for name, meaning in MEANINGS.items():
         found = report[name]
         low, high = found["interval_95"]
         lines.append(f"  {meaning:56s} {found['share']:6.3f} [{low:.3f}, {high:.3f}]  of {found['n']}")
@@ -270,5 +270,5 @@ def check(model: str, cache: Path, windows: int, seed: int, output: Path | None 
     model_id, told = tell(model, cache, windows, seed)
     report = {"model": model_id, "seed": seed, **report_of(told, seed)}
     if output is not None:
-        output.write_text(json.dumps(_without_nan(report), indent=1) + "\n", encoding="utf-8")
+        output.write_text(json.dumps(without_nan(report), indent=1) + "\n", encoding="utf-8")
     return report

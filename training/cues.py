@@ -14,7 +14,7 @@ import numpy as np
 from .lexicon import FACE_CUES, VOICE_CUES, Claim
 from .measures import Norm, Norms
 
-NAMED = 2 / 3  # named beyond this rank, on either side,
+NAMED = 0.4  # named beyond this rank, on either side: a rank read from tokens lies nearer the median than the measured one,
 STRONG = 0.8  # and strong in the outer fifth of a side
 MOST, LEAST = 5, 3  # claims in an explanation
 HEIGHTS = (0.09, 0.95)  # of faces in a view, as the locator learns them

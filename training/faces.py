@@ -19,12 +19,13 @@ from ros2_emollama.model.vision import FaceNet, normalise
 from .compose import background
 from .data import Faces
 from .dice import Dice
+from .draws import Mixup, balanced
 from .face_measures import FACE_MEASURES
 from .loop import Schedule, fit, recall_figures
 from .measures import Norms, read_measures, scales
 from .paths import Paths
 
-FACE_SCHEDULE = Schedule(steps=3000, batch=128, learning_rate=3e-3, weight_decay=0.05, validate_every=1000)
+FACE_SCHEDULE = Schedule(steps=6000, batch=128, learning_rate=3e-3, weight_decay=0.05, validate_every=1500)
 SMOOTHING = 0.1
 SURROUNDINGS = 1024
 MIX_SHARE = 0.3
@@ -123,13 +124,6 @@ def soft_targets(labels: Tensor, weights: Tensor) -> Tensor:
     return hot * (1 - smooth[:, None]) + smooth[:, None] / len(LABELS)
 
 
-def sample_classes(labels: np.ndarray, rng: np.random.Generator, batch: int, power: float = 0.5) -> np.ndarray:
-    """Places drawn so that rare classes come more often: class weight = count ** -power."""
-    counts = np.bincount(labels, minlength=len(LABELS)).astype(np.float64)
-    weight = np.where(counts > 0, np.maximum(counts, 1) ** -power, 0)[labels]
-    return rng.choice(labels.size, batch, p=weight / weight.sum())
-
-
 def agreement(said: Tensor, measured: Tensor, names: tuple[str, ...]) -> dict[str, float]:
     """Correlation of each measure with what was said of it, where it was measured."""
     figures = {}
@@ -140,7 +134,7 @@ def agreement(said: Tensor, measured: Tensor, names: tuple[str, ...]) -> dict[st
 
 
 def class_shares(labels: np.ndarray, power: float = 0.5) -> Tensor:
-    """(7,) how often `sample_classes` draws each class."""
+    """(7,) how often `balanced` draws each class."""
     counts = np.bincount(labels, minlength=len(LABELS)).astype(np.float64) ** (1 - power)
     return torch.from_numpy((counts / counts.sum()).astype(np.float32))
 
@@ -159,15 +153,14 @@ def train_faces(preset: Preset, paths: Paths, schedule: Schedule = FACE_SCHEDULE
     drawn = class_shares(faces.labels[train])
 
     def loss_of(rng: np.random.Generator, batch: int) -> Tensor:
-        places = sample_classes(faces.labels[train], rng, batch)
+        places = balanced(faces.labels[train], rng, batch)
         pictures = torch.from_numpy(faces.pictures[train[places]]).float().unsqueeze(1) / 255
         crops = erase(normalise(jitter(pictures, rng)), rng)
         targets = soft_targets(torch.from_numpy(faces.labels[train[places]]), trust[places])
         measured = measures[train[places]]
         if rng.random() < MIX_SHARE:
-            share, order = float(rng.beta(0.3, 0.3)), torch.from_numpy(rng.permutation(batch))
-            crops, targets = share * crops + (1 - share) * crops[order], share * targets + (1 - share) * targets[order]
-            measured = share * measured + (1 - share) * measured[order]
+            mix = Mixup.draw(rng, batch, 0.3)
+            crops, targets, measured = mix(crops), mix(targets), mix(measured)
         with torch.autocast("cpu", torch.bfloat16):
             logits, said = model(crops)
         return F.cross_entropy(logits.float(), targets) + MEASURE_WEIGHT * measure_loss(said.float(), measured, torch.ones(batch))

@@ -95,7 +95,7 @@ class Ear:
         """One window for each clip's index; -1: nobody speaks."""
         dice = Dice(rng, places.size)
         said = torch.from_numpy(places >= 0)
-        pace, pitch = dice.draw(0.9, 1.1), dice.draw(0.9, 1.12)
+        pace, pitch = dice.draw(0.87, 1.15), dice.draw(0.86, 1.18)
         power = torch.from_numpy(np.stack([self._placed(int(place), 1 / float(p), rng) for place, p in zip(places, pace, strict=True)]))
         tokens = self._tokens(power)
         loudest = tokens.amax(1, keepdim=True)

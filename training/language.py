@@ -25,14 +25,14 @@ from .lexicon import FACE_CUES, VOICE_CUES
 from .loop import Schedule, fit
 from .paths import Paths
 from .perception import window_makers
-from .sentences import describe_face, describe_voice, explain
+from .sentences import describe_face, describe_voice, explain, sheet
 from .transcripts import some_transcript
 from .windows_of import KINDS, Batch, WindowMaker
 
 DESCRIBE_SCHEDULE = Schedule(steps=300, batch=32, learning_rate=2e-3, weight_decay=0.05, validate_every=300)
 COGNITION_SCHEDULE = Schedule(steps=1500, batch=32, learning_rate=2e-3, weight_decay=0.05, validate_every=500)
-DESCRIBE_TASKS = {"emotion": 0.3, "face": 0.35, "voice": 0.35}
-COGNITION_TASKS = {"emotion": 0.1, "face": 0.1, "voice": 0.1, "reason": 0.7}
+DESCRIBE_TASKS = {"emotion": 0.1, "cues": 0.6, "face": 0.15, "voice": 0.15}
+COGNITION_TASKS = {"emotion": 0.05, "cues": 0.1, "face": 0.1, "voice": 0.1, "reason": 0.65}
 OTHER_LABEL_SHARE = 0.15
 """How often the prompt names another label than the true one, so that the text follows the state even where the state is wrong."""
 TRANSCRIPT_SHARE = 0.4
@@ -81,7 +81,7 @@ def corpus(rng: np.random.Generator, count: int) -> list[str]:
     texts = list(LABELS)
     for _ in range(count):
         cues = some_cues(rng)
-        texts += [explain(cues, str(rng.choice(LABELS)), rng), describe_face(cues, rng), describe_voice(cues, rng)]
+        texts += [explain(cues, str(rng.choice(LABELS)), rng), describe_face(cues, rng), describe_voice(cues, rng), sheet(cues)]
     return texts + [some_transcript(rng) for _ in range(count // 5)]
 
 
@@ -101,6 +101,7 @@ def sample_of(
         label = str(rng.choice(LABELS))
     answers = {
         "emotion": lambda: label,
+        "cues": lambda: sheet(cues),
         "face": lambda: describe_face(cues, rng),
         "voice": lambda: describe_voice(cues, rng),
         "reason": lambda: explain(cues, label, rng),
@@ -136,12 +137,12 @@ def answer_loss(network: EmotionNetwork, llama: LlamaForCausalLM, windows: Batch
 def train_language(network: EmotionNetwork, llama: LlamaForCausalLM, tokenizer: Tokenizer, paths: Paths) -> dict[str, float]:
     """Both stages in place; figures of the second on val people."""
     makers = window_makers(network, paths)
-    figures = _stage("describe", network, llama, tokenizer, makers, DESCRIBE_TASKS, DESCRIBE_SCHEDULE, paths)
-    figures = _stage("cognition", network, llama, tokenizer, makers, COGNITION_TASKS, COGNITION_SCHEDULE, paths)
+    figures = train_stage("describe", network, llama, tokenizer, makers, DESCRIBE_TASKS, DESCRIBE_SCHEDULE, paths)
+    figures = train_stage("cognition", network, llama, tokenizer, makers, COGNITION_TASKS, COGNITION_SCHEDULE, paths)
     return figures
 
 
-def _stage(
+def train_stage(
     name: str,
     network: EmotionNetwork,
     llama: LlamaForCausalLM,
@@ -151,11 +152,12 @@ def _stage(
     schedule: Schedule,
     paths: Paths,
 ) -> dict[str, float]:
+    """Fit projections and language model in place on `tasks`; figures are on val people, `reason_loss` on the question why alone."""
     train, held = makers
     speaker = Speaker(network, llama)
     share = TRANSCRIPT_SHARE if network.preset.llama.reads_transcripts else 0.0
 
-    def draw(maker: WindowMaker, rng: np.random.Generator, size: int) -> tuple[Batch, list[Sample]]:
+    def draw(maker: WindowMaker, rng: np.random.Generator, size: int, tasks: Mapping[str, float] = tasks) -> tuple[Batch, list[Sample]]:
         windows = maker.batch(rng, size, KINDS)
         names = rng.choice(list(tasks), size, p=list(tasks.values()))
         samples = [
@@ -165,14 +167,16 @@ def _stage(
         return windows, samples
 
     held_batches = [draw(held, np.random.default_rng((9, i)), 64) for i in range(3)]
+    reasons = [draw(held, np.random.default_rng((10, i)), 64, {"reason": 1.0}) for i in range(3)]
 
     def loss_of(rng: np.random.Generator, batch: int) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
             return answer_loss(network, llama, *draw(train, rng, batch))[0]
 
     def validate(_: nn.Module) -> dict[str, float]:
-        figures = [answer_loss(network, llama, *batch) for batch in held_batches]
-        return {"answer_loss": float(np.mean([f[0] for f in figures])), "token_accuracy": float(np.mean([f[1] for f in figures]))}
+        loss, right = np.mean([[float(value) for value in answer_loss(network, llama, *batch)] for batch in held_batches], axis=0)
+        reason = float(np.mean([float(answer_loss(network, llama, *batch)[0]) for batch in reasons]))
+        return {"answer_loss": float(loss), "token_accuracy": float(right), "reason_loss": reason}
 
     network.eval()
     return fit(name, speaker, schedule, loss_of, validate, paths.run)

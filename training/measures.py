@@ -49,12 +49,14 @@ class Norm:
 
     def rank(self, value: float) -> float:
         """Where a value stands: -1 below all that are usual, 0 at the median, 1 above all. NaN stays; equal values share a rank."""
-        if not np.isfinite(value):
-            return float("nan")
-        if value == self.median:
-            return 0.0
-        below, upto = np.searchsorted(self.knots, value, "left"), np.searchsorted(self.knots, value, "right")
-        return float((below + upto) / len(self.knots) - 1)
+        return float(self.ranks([value])[0])
+
+    def ranks(self, values: npt.ArrayLike) -> Array:
+        """(N,) `rank` of each."""
+        given = np.asarray(values, np.float64)
+        below, upto = np.searchsorted(self.knots, given, "left"), np.searchsorted(self.knots, given, "right")
+        found = np.where(given == self.median, 0.0, (below + upto) / len(self.knots) - 1)
+        return np.where(np.isfinite(given), found, np.nan).astype(np.float32)
 
 
 class Norms(dict[str, Norm]):

@@ -14,20 +14,21 @@ from .bank import face_bank, scene_bank, voice_bank
 from .loop import Schedule, fit, recall_figures
 from .measures import Norms
 from .paths import Paths
-from .windows_of import Batch, WindowMaker
+from .readout import told_ranks
+from .windows_of import KINDS, Batch, WindowMaker
 
 PERCEPTION_SCHEDULE = Schedule(steps=900, batch=96, learning_rate=1.5e-3, weight_decay=0.05, validate_every=300)
 
 
 def window_makers(network: EmotionNetwork, paths: Paths) -> tuple[WindowMaker, WindowMaker]:
     """Makers of train and of val windows; the banks are made where they do not stand yet."""
-    norms = Norms.read(paths.cache)
-
-    def maker(split: str, faces: tuple[int, int], voices: tuple[int, int], scenes: int) -> WindowMaker:
-        people, speech = face_bank(network, paths, split, *faces), voice_bank(network, paths, split, *voices)
-        return WindowMaker(people, speech, scene_bank(network, paths, split, scenes), norms)
-
-    return maker("train", (2000, 4), (5, 1500), 3200), maker("val", (400, 2), (1, 150), 640)
+    train = face_bank(network, paths, "train", 2000, 4), voice_bank(network, paths, "train", 5, 1500)
+    held = face_bank(network, paths, "val", 400, 2), voice_bank(network, paths, "val", 1, 150)
+    ranks = told_ranks(train, held, Norms.read(paths.cache))
+    return (
+        WindowMaker(*train, scene_bank(network, paths, "train", 3200), ranks[0]),
+        WindowMaker(*held, scene_bank(network, paths, "val", 640), ranks[1]),
+    )
 
 
 class FusionPart(nn.Module):
@@ -38,8 +39,14 @@ class FusionPart(nn.Module):
         self.conv_pro_module, self.label_head = network.conv_pro_module, network.label_head
 
 
-def train_perception(network: EmotionNetwork, paths: Paths, schedule: Schedule = PERCEPTION_SCHEDULE) -> dict[str, float]:
-    """Fit in place; figures by kind of window on val people."""
+def train_perception(
+    network: EmotionNetwork,
+    paths: Paths,
+    schedule: Schedule = PERCEPTION_SCHEDULE,
+    name: str = "perception",
+    kinds: dict[str, float] = KINDS,
+) -> dict[str, float]:
+    """Fit in place; figures by kind of window on val people. kinds: how often each kind of window is trained on."""
     train, held = window_makers(network, paths)
     network.eval()
     part = FusionPart(network)
@@ -49,7 +56,7 @@ def train_perception(network: EmotionNetwork, paths: Paths, schedule: Schedule =
     }
 
     def loss_of(rng: np.random.Generator, batch: int) -> Tensor:
-        windows = train.batch(rng, batch)
+        windows = train.batch(rng, batch, kinds)
         with torch.autocast("cpu", torch.bfloat16):
             logits = network.fuse(*windows.inputs()).logits
         targets = 0.95 * windows.targets + 0.05 / windows.targets.shape[1]
@@ -66,7 +73,7 @@ def train_perception(network: EmotionNetwork, paths: Paths, schedule: Schedule =
                 figures[f"uar_{kind}"] = recall_figures(logits.argmax(1), windows.targets.argmax(1), 7)["uar"]
         return figures
 
-    figures = fit("perception", part, schedule, loss_of, validate, paths.run)
+    figures = fit(name, part, schedule, loss_of, validate, paths.run)
     return {**figures, **calibrate(network, held_batches)}
 
 

@@ -49,9 +49,12 @@ def read_report(path: Path, folder: ModelFolder) -> dict[str, Any]:
     return report
 
 
-def make_report(model: str, data: Path, output: Path, only: Sequence[str] = (), limit: int = 0, again: bool = False) -> dict[str, str]:
+def make_report(
+    model: str, data: Path, output: Path, only: Sequence[str] = (), limit: int = 0, again: bool = False, cache: Path = Path("cache")
+) -> dict[str, str]:
     """Run what `only` names, or everything, into `output`; what stands there already is kept unless `again`.
 
+    cache    the folder that `prepare` filled; explanations are judged by what was measured there
     limit    at most so many windows an evaluation (0: all). An evaluation made with fewer than that is made anew.
     returns  name -> why it could not be made, where data were missing
     """
@@ -75,7 +78,7 @@ def make_report(model: str, data: Path, output: Path, only: Sequence[str] = (), 
     held, missing = Held(data, pipeline.preset.audio.sample_rate_hz), {}
     for name in due:
         try:
-            report["evaluations"][name] = _measure(name, Bench(pipeline, held, limit))
+            report["evaluations"][name] = _measure(name, Bench(pipeline, held, limit, cache))
         except FileNotFoundError as error:
             missing[name] = str(error)
             continue
@@ -124,8 +127,10 @@ def summary(report: dict[str, Any]) -> str:
         if "uar" in figures:
             low, high = figures["uar_interval_95"]
             line += f" UAR {figures['uar']:.3f} [{low:.3f}, {high:.3f}]  NLL {figures['nll']:.2f}  ECE {figures['ece']:.3f}"
-        if "claims" in figures:
+        if name == "nobody":
             line += f" claims {figures['claims']:.3f}"
+        if name == "explanations":
+            line += "".join(f" {key} {figures[key]['share']:.3f}" for key in ("true", "shuffled", "strong_named"))
         if "hop_ms" in figures:
             line += f" hop {figures['hop_ms']:.1f} ms, folder {figures['folder_mb']:.1f} MB"
         for key, what in (("face_present", "face"), ("box_found", "box"), ("speech_present", "speech")):

@@ -17,6 +17,7 @@ Int64 = npt.NDArray[np.int64]
 
 BOOTSTRAPS = 1000
 CALIBRATION_BINS = 15
+TEMPERATURES = tuple(float(t) for t in np.exp(np.linspace(np.log(0.4), np.log(4.0), 70)))
 LEAST_PROBABILITY = 1e-12  # a truth given no probability at all costs -log of this
 
 
@@ -36,7 +37,7 @@ def report_of(
                    labels, and any outside `among` is wrong; `restrict` first where the model must choose among these alone.
 
     returns  n; accuracy; uar: mean recall over the labels that occur; uar_interval_95 with interval_over (see `bootstrap_uar`); recall by
-             label; labels; confusion (rows: truth); nll; brier; ece
+             label; labels; confusion (rows: truth); nll; brier; ece; ece_crossfit
     ValueError when there is nothing to score.
     """
     true = truth_indices(truth, labels)
@@ -62,6 +63,7 @@ def report_of(
         "nll": negative_log_likelihood(probabilities, true),
         "brier": brier_score(probabilities, true),
         "ece": expected_calibration_error(probabilities, true),
+        "ece_crossfit": expected_calibration_error(crossfit(probabilities, true, names), true),
     }
 
 
@@ -108,6 +110,27 @@ def expected_calibration_error(probabilities: Float64, true: Int64, bins: int = 
     places = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     gaps = np.bincount(places, weights=right - confidence, minlength=bins)  # a bin's windows times (accuracy - confidence)
     return float(np.abs(gaps).sum() / true.size)
+
+
+def crossfit(probabilities: Float64, true: Int64, speakers: Sequence[str] | npt.NDArray[Any]) -> Float64:
+    """(N, L) the same answers, each at the temperature that is best for the other speakers (for the other half of windows where there are
+    not two speakers): what calibration is worth on somebody it was not fitted to."""
+    group, over = _groups_of(speakers)
+    parts = group if over != "windows" else np.arange(true.size) % 2
+    logs, result = np.log(np.maximum(probabilities, LEAST_PROBABILITY)), probabilities.copy()
+    for part in np.unique(parts):
+        inside = parts == part
+        if inside.all():
+            continue
+        losses = [negative_log_likelihood(_tempered(logs[~inside], t), true[~inside]) for t in TEMPERATURES]
+        result[inside] = _tempered(logs[inside], TEMPERATURES[int(np.argmin(losses))])
+    return result
+
+
+def _tempered(logs: Float64, temperature: float) -> Float64:
+    scaled = logs / temperature
+    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float64)
 
 
 def _groups_of(speakers: Sequence[str] | npt.NDArray[Any]) -> tuple[Int64, str]:

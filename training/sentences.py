@@ -22,11 +22,29 @@ FEELINGS = {
     "disgust": ("seems to feel disgust", "appears to show disgust"),
     "surprise": ("seems to feel surprise", "appears to show surprise"),
 }
+OTHER_FEELING = "reads as {label}"  # labels that nano does not have, of whatever kind of word
 NOTHING = (
     "{seen} and {heard}, so nothing tells of a feeling: {label}",
     "{heard} and {seen}, so there is nothing to read: {label}",
     "{seen}, {heard}, and the reading is only a guess: {label}",
 )
+SHEET = {
+    "brow_height": "brows",
+    "brow_gap": "apart",
+    "eye_opening": "eyes",
+    "mouth_opening": "open",
+    "mouth_width": "mouth",
+    "lip_corners": "corners",
+    "face_size": "close",
+    "face_place": "right",
+    "pitch_hz": "pitch",
+    "pitch_range_semitones": "melody",
+    "level_dbfs": "loud",
+    "rate_per_second": "fast",
+    "pause_share": "pauses",
+    "roughness": "rough",
+}
+"""Words of the lexicon, one a measure, for `sheet`."""
 MOST_OF_ONE, LEAST_OF_ONE = 4, 2  # claims where only the face or only the voice is asked for
 SHUFFLE = 0.25  # of a rank: the strongest come first, but not always
 
@@ -41,7 +59,7 @@ def explain(cues: Cues, label: str, rng: np.random.Generator) -> str:
         _choose(_part(cues, claims, names, presence, rng), rng) for names, presence in ((FACE_CUES, "face"), (VOICE_CUES, "speech"))
     )
     first, second = (seen, heard) if rng.random() < 0.5 else (heard, seen)
-    feeling = f"the person {rng.choice(FEELINGS[label])}"
+    feeling = f"the person {rng.choice(FEELINGS.get(label, (OTHER_FEELING.format(label=label),)))}"
     return _paragraph(int(rng.integers(6)), first, second, feeling, label)
 
 
@@ -68,6 +86,11 @@ def describe_face(cues: Cues, rng: np.random.Generator) -> str:
 def describe_voice(cues: Cues, rng: np.random.Generator) -> str:
     """What is heard, in one sentence without its full stop."""
     return _describe(cues, VOICE_CUES, "speech", rng)
+
+
+def sheet(cues: Cues) -> str:
+    """Every rank in figures from 1 to 9, always in the same order: no choice of words hides what there is to be read."""
+    return " ".join(f"{word} {round(4 * cues.ranks[name]) + 5}" for name, word in SHEET.items() if name in cues.ranks) or "nothing"
 
 
 def _describe(cues: Cues, names: tuple[str, ...], presence: str, rng: np.random.Generator) -> str:

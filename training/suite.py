@@ -33,6 +33,7 @@ CLAIMED = 0.5
 PAIRS = 2000
 PAIR_HEIGHT = 0.5  # of the frame's height
 NOBODY_WINDOWS = 2000
+EXPLANATIONS = 500
 NOBODY_CLIP = "pyfeat_no_face.mp4"
 HOPS = 100
 MEGABYTE = 1e6
@@ -40,11 +41,15 @@ MEGABYTE = 1e6
 
 @dataclass
 class Bench:
-    """What an evaluation works with. `limit`: at most so many windows, evenly spread (0: all). `inputs` sums up every window shown."""
+    """What an evaluation works with. `limit`: at most so many windows, evenly spread (0: all). `inputs` sums up every window shown.
+
+    cache  where `prepare` left the measures of faces and voices
+    """
 
     pipeline: Pipeline
     held: Held
     limit: int = 0
+    cache: Path = Path("cache")
     inputs: int = 0
     _shown: int | None = field(default=None, repr=False)
 
@@ -202,6 +207,16 @@ def processor() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor() or "unknown")
 
 
+def _explanations(bench: Bench, name: str, seed: int) -> dict[str, Any]:
+    """What the language model says of windows of val people, every claim measured again (see check.py)."""
+    from .check import report_of as truth_of
+    from .check import tell, without_nan
+
+    windows = min(bench.limit or EXPLANATIONS, EXPLANATIONS)
+    _, told = tell(str(bench.pipeline.folder.root), bench.cache, windows, seed)
+    return {"n": windows, **without_nan(truth_of(told, seed))}
+
+
 def _in_scenes(height: float) -> Callable[[Bench, int], ProbeSet]:
     return lambda bench, seed: faces_in_scenes(bench.pipeline.window_spec, bench.held.faces, height, seed)
 
@@ -237,6 +252,7 @@ EVALUATIONS: dict[str, Evaluation] = {
     "pairs_face_only": Evaluation("the same windows without a microphone", _scored(_pairs(True, False)), 20),
     "pairs_voice_only": Evaluation("the same windows without a camera", _scored(_pairs(False, True)), 20),
     "nobody": Evaluation("drawn views without people, six of ten made to mislead; sounds that are no speech", _nobody, 30),
+    "explanations": Evaluation("views with val people, voices of val speakers, both or nobody; what is said of them", _explanations, 1),
     "clips": Evaluation("every clip of the data folder, the labels that hold", _clips),
     "speed": Evaluation("one hop on one core, and the folder", _speed),
 }

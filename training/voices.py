@@ -13,6 +13,7 @@ from ros2_emollama.model.presets import LABELS, AudioPreset, Preset
 
 from .data import VOICE_SETS, Voices
 from .dice import Dice
+from .draws import Mixup, balanced
 from .faces import measure_loss
 from .hearing import Ear, Heard
 from .loop import Schedule, fit, recall_figures
@@ -21,9 +22,10 @@ from .paths import Paths
 from .sounds import Sound, heard, plain
 from .voice_measures import VOICE_MEASURES
 
-VOICE_SCHEDULE = Schedule(steps=4000, batch=48, learning_rate=2e-3, weight_decay=0.05, validate_every=500)
+VOICE_SCHEDULE = Schedule(steps=7000, batch=48, learning_rate=2e-3, weight_decay=0.05, validate_every=1000)
 SILENT_SHARE = 0.15
 MIX_SHARE = 0.3
+BALANCE = 0.75  # of corpora and labels: EmoDB has a quarter of the others' voices
 MEASURE_WEIGHT = 0.2
 PACE_TOKENS = 16  # a second of speech: in less, neither its rate nor its pauses can be heard
 LEAST_TOKENS = 4  # of speech that a window must hold to have a label
@@ -93,7 +95,7 @@ def train_voices(
     measures = Measured(paths)
 
     def loss_of(rng: np.random.Generator, batch: int) -> Tensor:
-        places = train[sample_keys(keys, rng, batch)]
+        places = train[balanced(keys, rng, batch, BALANCE)]
         dice = Dice(rng, batch)
         windows = ear.hear(np.where(rng.random(batch) < SILENT_SHARE, -1, places), rng)
         logmel = mask_spectrum(windows.logmel, dice)
@@ -101,10 +103,9 @@ def train_voices(
         measured = measures.of(places, windows)
         targets = F.one_hot(torch.from_numpy(voices.labels[places]), len(LABELS)) * 0.9 + 0.1 / len(LABELS)
         mixed = rng.random() < MIX_SHARE
-        if mixed:  # mixup (arXiv 1710.09412)
-            share, order = float(rng.beta(0.4, 0.4)), torch.from_numpy(rng.permutation(batch))
-            logmel, targets = share * logmel + (1 - share) * logmel[order], share * targets + (1 - share) * targets[order]
-            weight, measured = weight * weight[order], share * measured + (1 - share) * measured[order]
+        if mixed:
+            mix = Mixup.draw(rng, batch, 0.4)
+            logmel, targets, measured, weight = mix(logmel), mix(targets), mix(measured), weight * weight[mix.order]
         with torch.autocast("cpu", torch.bfloat16):
             logits, speech, said = model(logmel)
         label_loss = (-(targets * F.log_softmax(logits.float(), 1)).sum(1) * weight).sum() / weight.sum().clamp(min=1)
@@ -166,14 +167,6 @@ def parted(voices: Voices, left_out: frozenset[str]) -> tuple[np.ndarray, dict[s
     labelled = voices.labels >= 0
     sets = np.array([row.set for row in voices.rows])
     return train[~out[train]], {name: np.flatnonzero(out & labelled & (sets == name)) for name in np.unique(sets[out])}
-
-
-def sample_keys(keys: np.ndarray, rng: np.random.Generator, batch: int) -> np.ndarray:
-    """As faces.sample_classes, over any keys."""
-    _, compact = np.unique(keys, return_inverse=True)
-    counts = np.bincount(compact).astype(np.float64)
-    weight = (counts**-0.5)[compact]
-    return rng.choice(keys.size, batch, p=weight / weight.sum())
 
 
 def speech_figures(module: nn.Module, voices: Voices, preset: Preset) -> dict[str, float]:

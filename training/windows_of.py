@@ -5,6 +5,7 @@ No set holds face and voice of one person, so a face and a voice of the same lab
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -16,11 +17,12 @@ from ros2_emollama.model.presets import LABELS
 from ros2_emollama.model.vision import place_code, placed
 
 from .bank import FaceBank, SceneBank, VoiceBank
-from .cues import Cues, cues_of
+from .cues import Cues, view_ranks
 from .face_measures import FACE_MEASURES
-from .measures import Norms
+from .lexicon import FACE_CUES, VOICE_CUES
 from .voice_measures import VOICE_MEASURES
 
+Array = npt.NDArray[np.float32]
 FRAMES = 16
 FOUND = 0.3  # presence of a face that the network has as good as found
 NOBODY_PRIOR = np.array([0.46, 0.09, 0.09, 0.09, 0.09, 0.09, 0.09], np.float32)
@@ -48,8 +50,9 @@ class Batch:
 class WindowMaker:
     """Draws windows. Everything random comes from the generator that is passed in."""
 
-    def __init__(self, faces: FaceBank, voices: VoiceBank, scenes: SceneBank, norms: Norms) -> None:
-        self.faces, self.voices, self.scenes, self.norms = faces, voices, scenes, norms
+    def __init__(self, faces: FaceBank, voices: VoiceBank, scenes: SceneBank, ranks: tuple[Array, Array]) -> None:
+        """ranks: (N, M) of these faces and voices, see `readout.told_ranks`."""
+        self.faces, self.voices, self.scenes, self.ranks = faces, voices, scenes, ranks
         self._code = place_code(faces.tokens.shape[-1])
         self._faces_of = [np.flatnonzero(faces.labels == label) for label in range(len(LABELS))]
         self._voices_of = [np.flatnonzero(voices.labels == label) for label in range(len(LABELS))]
@@ -127,11 +130,16 @@ class WindowMaker:
         return np.column_stack([np.clip(presence + rng.normal(0, 0.04, FRAMES), 0, 1), near]).astype(np.float32)
 
     def _cues(self, face: int | None, scene: int, voice: int | None) -> Cues:
-        """What was measured of this face, where the scene shows it, and of this voice; None where nobody is."""
-        _, x, y, height = (float(value) for value in self.scenes.face[scene])
-        return cues_of(
-            self.norms,
-            None if face is None else (x, y, height),
-            None if face is None else dict(zip(FACE_MEASURES, map(float, self.faces.measures[face]), strict=True)),
-            None if voice is None else dict(zip(VOICE_MEASURES, map(float, self.voices.measures[voice]), strict=True)),
-        )
+        """What the tokens tell of this face, of its place in the scene, and of this voice; None where nobody is."""
+        ranks: dict[str, float] = {}
+        if face is not None:
+            _, x, y, height = (float(value) for value in self.scenes.face[scene])
+            ranks |= {**zip_finite(FACE_MEASURES, self.ranks[0][face], FACE_CUES), **view_ranks((x, y, height))}
+        if voice is not None:
+            ranks |= zip_finite(VOICE_MEASURES, self.ranks[1][voice], VOICE_CUES)
+        return Cues(face is not None, voice is not None, ranks)
+
+
+def zip_finite(names: Sequence[str], values: Array, kept: Sequence[str]) -> dict[str, float]:
+    """Numbers by name, of the names in `kept` that have one."""
+    return {name: float(value) for name, value in zip(names, values, strict=True) if name in kept and np.isfinite(value)}

@@ -79,6 +79,98 @@ class ConvAttention(nn.Module):
         return fused
 
 
+class _Prepared(nn.Module):
+    """What the comparisons share with Conv-Attention: its preparation of the streams and its last layer."""
+
+    def __init__(self, audio_width: int, scene_width: int, frame_width: int, preset: FusionPreset) -> None:
+        super().__init__()
+        self.feats_prep = nn.ModuleList(
+            _mlp(inputs, preset.hidden, preset.width, preset.dropout) for inputs in (audio_width, scene_width, frame_width)
+        )
+        self.fc_final = nn.Linear(preset.width, preset.out)
+
+    def prepared(self, *streams: Tensor) -> list[Tensor]:
+        return [prepare(stream) for prepare, stream in zip(self.feats_prep, streams, strict=True)]
+
+
+class NoFusion(_Prepared):
+    """The mean of the streams: nothing weighs one by another."""
+
+    def forward(self, audio: Tensor, scene: Tensor, frames: Tensor) -> Tensor:
+        fused: Tensor = self.fc_final(torch.stack(self.prepared(audio, scene, frames)).mean(dim=0))
+        return fused
+
+
+class AttentionFusion(_Prepared):
+    """Conv-Attention's attention branch alone."""
+
+    def __init__(self, audio_width: int, scene_width: int, frame_width: int, preset: FusionPreset) -> None:
+        super().__init__(audio_width, scene_width, frame_width, preset)
+        self.attention_mlp = _mlp(3 * preset.width, preset.hidden, preset.width, preset.dropout)
+        self.fc_att = nn.Linear(preset.width, 3)
+
+    def forward(self, audio: Tensor, scene: Tensor, frames: Tensor) -> Tensor:
+        prepared = self.prepared(audio, scene, frames)
+        weights = self.fc_att(self.attention_mlp(torch.cat(prepared, dim=-1))).unsqueeze(-1)
+        fused: Tensor = self.fc_final((torch.stack(prepared, dim=-1) @ weights).squeeze(-1))
+        return fused
+
+
+class ConvFusion(_Prepared):
+    """Conv-Attention's convolution branch alone."""
+
+    def __init__(self, audio_width: int, scene_width: int, frame_width: int, preset: FusionPreset) -> None:
+        super().__init__(audio_width, scene_width, frame_width, preset)
+        self.conv_entry = nn.Conv1d(3 * preset.width, preset.width, 1)
+        self.conv_module = ConvBranch(preset.width, preset.conv_blocks)
+
+    def forward(self, audio: Tensor, scene: Tensor, frames: Tensor) -> Tensor:
+        side_by_side = torch.cat(self.prepared(audio, scene, frames), dim=-1)
+        fused: Tensor = self.fc_final(self.conv_module(self.conv_entry(side_by_side.transpose(1, 2))).transpose(1, 2))
+        return fused
+
+
+class QFormerFusion(_Prepared):
+    """Learned queries that attend to all tokens of all streams, in two blocks: the shape of the Q-Former that the paper compares with."""
+
+    BLOCKS, HEADS, QUERIES = 2, 4, 64
+
+    def __init__(self, audio_width: int, scene_width: int, frame_width: int, preset: FusionPreset) -> None:
+        super().__init__(audio_width, scene_width, frame_width, preset)
+        self.queries = nn.Parameter(0.02 * torch.randn(1, self.QUERIES, preset.width))
+        self.origin = nn.Parameter(0.02 * torch.randn(3, 1, preset.width))
+        layer = nn.TransformerDecoderLayer
+        self.blocks = nn.ModuleList(
+            layer(preset.width, self.HEADS, preset.hidden, preset.dropout, batch_first=True, norm_first=True) for _ in range(self.BLOCKS)
+        )
+
+    def forward(self, audio: Tensor, scene: Tensor, frames: Tensor) -> Tensor:
+        prepared = self.prepared(audio, scene, frames)
+        memory = torch.cat([stream + origin for stream, origin in zip(prepared, self.origin, strict=True)], dim=1)
+        queries = self.queries.expand(audio.shape[0], -1, -1)
+        for block in self.blocks:
+            queries = block(queries, memory)
+        fused: Tensor = self.fc_final(queries)
+        return fused
+
+
+FUSIONS = {
+    "conv_attention": ConvAttention,
+    "conv": ConvFusion,
+    "attention": AttentionFusion,
+    "q_former": QFormerFusion,
+    "none": NoFusion,
+}
+"""By `FusionPreset.kind`; all take and give what ConvAttention does."""
+
+
+def make_fusion(audio_width: int, scene_width: int, frame_width: int, preset: FusionPreset) -> nn.Module:
+    """ValueError naming the kinds there are."""
+    if preset.kind not in FUSIONS:
+        raise ValueError(f"fusion.kind must be one of {', '.join(FUSIONS)}, got {preset.kind!r}")
+    return FUSIONS[preset.kind](audio_width, scene_width, frame_width, preset)
+
+
 TEMPERATURES = ("both", "video", "audio", "none")
 
 

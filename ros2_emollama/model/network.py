@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .audio import AudioStream
-from .fusion import ConvAttention, LabelHead
+from .fusion import LabelHead, make_fusion
 from .presets import Preset
 from .vision import VisionStreams
 
@@ -42,6 +42,15 @@ def pool_grid(tokens: Tensor, count: int) -> Tensor:
     return tokens.reshape(batch, wanted, step, wanted, step, width).mean(dim=(2, 4)).reshape(batch, count, width)
 
 
+def recent_grid(tokens: Tensor, mask: Tensor, per_frame: int, frames: int) -> Tensor:
+    """(B, F·G, D) frame-major and their frames' mask (B, F) -> (B, G, D): each place of a frame's grid, mean over the newest `frames`
+    that are there, so that brows and mouth stay apart; zeros without any."""
+    batch, _, width = tokens.shape
+    weight = mask[:, -frames:, None, None]
+    recent = tokens.reshape(batch, -1, per_frame, width)[:, -frames:]
+    return (recent * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1.0)
+
+
 class EmotionNetwork(nn.Module):
     """Encoders, fusion, label head and prefix projections of one preset."""
 
@@ -51,7 +60,7 @@ class EmotionNetwork(nn.Module):
         vision, audio, fusion = preset.vision, preset.audio, preset.fusion
         self.vision = VisionStreams(vision)
         self.audio = AudioStream(audio, preset.mel_columns)
-        self.conv_pro_module = ConvAttention(audio.width, vision.width, vision.width, fusion)
+        self.conv_pro_module = make_fusion(audio.width, vision.width, vision.width, fusion)
         self.label_head = LabelHead(fusion.out, fusion.head_hidden, audio.tokens, len(preset.labels))
         widths = {"fusion": fusion.out, "scene": vision.width, "frames": vision.width, "audio": audio.width}
         self.projections = nn.ModuleDict({name: nn.Linear(width, preset.llama.hidden) for name, width in widths.items()})
@@ -96,6 +105,8 @@ class EmotionNetwork(nn.Module):
         any_frame = frame_mask.amax(dim=1, keepdim=True)
         scene = scene_cls * any_frame
         fused = self.conv_pro_module(audio, scene.unsqueeze(1).expand(-1, audio.shape[1], -1), frames)
+        if recent := self.preset.prefix.recent_frames:
+            frames = recent_grid(frames, frame_mask, per_frame, recent)
         return {"fusion": fused, "scene": scene_tokens * any_frame.unsqueeze(-1), "frames": frames, "audio": audio}
 
     def prefix(self, streams: dict[str, Tensor]) -> Tensor:

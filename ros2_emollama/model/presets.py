@@ -57,7 +57,10 @@ class AudioPreset:
 
 @dataclass(frozen=True)
 class FusionPreset:
-    """Conv-Attention (Emotion-LLaMAv2, pre-fusion module) and what is read from it."""
+    """Conv-Attention (Emotion-LLaMAv2, pre-fusion module) and what is read from it.
+
+    kind  what stands between the streams, one of fusion.FUSIONS: "conv_attention", or what the paper compares it with
+    """
 
     hidden: int = 512
     width: int = 128
@@ -65,16 +68,21 @@ class FusionPreset:
     conv_blocks: int = 4
     dropout: float = 0.1
     head_hidden: int = 128
+    kind: str = "conv_attention"
 
 
 @dataclass(frozen=True)
 class PrefixPreset:
-    """Tokens of each stream the language model sees, in this order."""
+    """Tokens of each stream the language model sees, in this order.
+
+    recent_frames  frame tokens are the means over so many of the newest frames, each place of the grid apart; 0: means of neighbours
+    """
 
     fusion: int = 8
     scene: int = 4
     frames: int = 4
     audio: int = 8
+    recent_frames: int = 0
 
     @property
     def tokens(self) -> int:
@@ -147,7 +155,7 @@ NANO = Preset(
     vision=VisionPreset(),
     audio=AudioPreset(),
     fusion=FusionPreset(),
-    prefix=PrefixPreset(),
+    prefix=PrefixPreset(recent_frames=4),
     llama=LlamaPreset(reads_transcripts=True),
 )
 
@@ -161,7 +169,7 @@ TINY = Preset(
     vision=VisionPreset(locator_channels=(4, 8, 8, 8), face_channels=(8, 8, 16, 32), width=32),
     audio=AudioPreset(channels=(4, 8, 8, 8), layers=1, heads=2, width=32),
     fusion=FusionPreset(hidden=16, width=8, out=16, head_hidden=8),
-    prefix=PrefixPreset(),
+    prefix=PrefixPreset(recent_frames=4),
     llama=LlamaPreset(hidden=64, layers=2, heads=2, kv_heads=2, intermediate=128, vocab=512, reads_transcripts=True),
 )
 

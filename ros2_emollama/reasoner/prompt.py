@@ -3,7 +3,7 @@
     <s> You see and hear a person through a robot's camera and microphone.     constant: its KV is kept for good
     [prefix: the window's tokens]
     (They said: "…")                                                           only where there is a transcript
-    [task] question                                                            emotion, face, voice or reason
+    [task] question                                                            emotion, face, voice, cues or reason
 Training and run time both call `build_prompt`, so they cannot disagree. A transcript is hostile: control characters and anything that
 looks like one of our marks is taken out, its length is capped in characters and in tokens, and it is quoted.
 """
@@ -24,6 +24,7 @@ QUESTIONS = {
     "emotion": "[emotion] Which emotion is it?",
     "face": "[face] What is seen?",
     "voice": "[voice] What is heard?",
+    "cues": "[cues] What is measured?",
     "reason": "[reason] The emotion is {label}. Why?",
 }
 TRANSCRIPT_CHARACTERS = 160

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 from ros2_emollama.model.audio import Microphone  # noqa: E402
 from ros2_emollama.model.fusion import ConvAttention, LabelHead  # noqa: E402
 from ros2_emollama.model.graphs import graph_specs  # noqa: E402
-from ros2_emollama.model.network import EmotionNetwork, pool_grid, pool_tokens  # noqa: E402
+from ros2_emollama.model.network import EmotionNetwork, pool_grid, pool_tokens, recent_grid  # noqa: E402
 from ros2_emollama.model.presets import NANO, TINY, FusionPreset  # noqa: E402
 from ros2_emollama.model.vision import Located, best_box, glimpse  # noqa: E402
 
@@ -52,6 +52,13 @@ def test_conv_attention_is_the_sum_of_raw_attention_and_residual_convolutions() 
         y = torch.nn.functional.conv1d(x, convolution.weight, convolution.bias, padding=1)
         x = x + y * torch.sigmoid(y)
     torch.testing.assert_close(module(*streams), module.fc_final(attended + x.transpose(1, 2)))
+
+
+def test_the_prefix_keeps_the_places_of_a_frame_apart_and_looks_at_the_newest_that_are_there() -> None:
+    tokens = torch.arange(8 * 4, dtype=torch.float32).reshape(1, 8 * 4, 1)  # frame f, place p: 4·f + p
+    mask = torch.tensor([[1.0, 1, 1, 1, 1, 0, 1, 0]])
+    assert recent_grid(tokens, mask, 4, 4)[0, :, 0].tolist() == [20.0, 21.0, 22.0, 23.0]  # of frames 4 and 6
+    assert not recent_grid(tokens, torch.zeros(1, 8), 4, 4).any()
 
 
 def test_a_frame_is_encoded_the_same_alone_and_among_others(network: EmotionNetwork) -> None:

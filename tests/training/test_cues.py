@@ -39,7 +39,8 @@ from training.language import corpus, sample_of, some_cues  # noqa: E402
 from training.lexicon import FACE_CUES, PHRASES, VOICE_CUES, parse, without_claims  # noqa: E402
 from training.measures import Norm, Norms  # noqa: E402
 from training.paths import Paths  # noqa: E402
-from training.sentences import describe_face, describe_voice, explain  # noqa: E402
+from training.readout import measured_ranks, told_ranks  # noqa: E402
+from training.sentences import SHEET, describe_face, describe_voice, explain, sheet  # noqa: E402
 from training.transcripts import some_transcript  # noqa: E402
 from training.voice_measures import VOICE_MEASURES, measure_voice, speaking, speaking_level  # noqa: E402
 from training.voices import Measured  # noqa: E402
@@ -337,7 +338,8 @@ def test_windows_carry_the_cues_of_the_face_and_the_voice_they_were_made_of() ->
     scenes = SceneBank(
         np.zeros((2, 16, 8), np.float16), np.zeros((2, 8), np.float16), boxes, np.zeros((2, 4, 8), np.float16), np.array([True, False])
     )
-    maker = WindowMaker(faces, voices, scenes, norms())
+    ranks = tuple(measured_ranks(norms(), names, bank.measures) for names, bank in ((FACE_MEASURES, faces), (VOICE_MEASURES, voices)))
+    maker = WindowMaker(faces, voices, scenes, ranks)
     for kind, face, speech in (("both", True, True), ("face", True, False), ("voice", False, True), ("nobody", False, False)):
         batch = maker.batch(rng, 12, {kind: 1.0})
         assert all(cues.face == face and cues.speech == speech for cues in batch.cues)
@@ -346,6 +348,38 @@ def test_windows_carry_the_cues_of_the_face_and_the_voice_they_were_made_of() ->
             assert not face or cues.ranks["brow_height"] == pytest.approx(expected, abs=0.03)
             assert not speech or cues.ranks["pitch_hz"] == pytest.approx(expected, abs=0.03)
             assert not face or cues.holds(("face_size", 1))
+
+
+def test_what_tokens_tell_is_learned_from_train_and_what_was_not_measured_stays_unknown() -> None:
+    rng = np.random.default_rng(0)
+    hidden = rng.uniform(0, 1, (400, len(FACE_MEASURES))).astype(np.float32)
+
+    def bank(rows: slice) -> tuple[FaceBank, VoiceBank]:
+        """Faces whose tokens hold all measures but the last; voices whose tokens hold nothing."""
+        tokens = np.zeros((400, 2, 4, 8), np.float32)
+        tokens[..., : hidden.shape[1] - 1] = hidden[:, None, None, :-1]
+        measures = hidden.copy()
+        measures[::10, 0] = np.nan
+        nothing = rng.uniform(0, 1, (400, len(VOICE_MEASURES))).astype(np.float32)
+        voices = VoiceBank(rng.normal(size=(400, 64, 8)).astype(np.float16), np.ones((400, 64), np.float32), np.zeros(400, int), nothing)
+        faces = FaceBank(tokens.astype(np.float16), np.zeros(400, int), measures)
+        return FaceBank(*(getattr(faces, name)[rows] for name in ("tokens", "labels", "measures"))), VoiceBank(
+            *(getattr(voices, name)[rows] for name in ("tokens", "mask", "labels", "measures"))
+        )
+
+    train, held = bank(slice(0, 300)), bank(slice(300, 400))
+    (_, _), (faces, voices) = told_ranks(train, held, norms())
+    assert np.isnan(faces[::10, 0]).all() and np.isfinite(faces[1, 0])
+    measured = measured_ranks(norms(), FACE_MEASURES, held[0].measures)
+    known = np.isfinite(measured[:, 0])
+    assert np.corrcoef(faces[known, 0], measured[known, 0])[0, 1] > 0.99
+    assert np.abs(faces[:, -1]).max() < 0.4 and np.abs(voices).mean() < 0.4  # what is not in the tokens is not named
+
+
+def test_a_sheet_holds_every_rank_once_in_figures() -> None:
+    cues = Cues(True, True, {"brow_height": -1.0, "lip_corners": 0.0, "pitch_hz": 1.0})
+    assert sheet(cues) == "brows 1 corners 5 pitch 9" and sheet(Cues(False, False)) == "nothing"
+    assert set(SHEET) == set(FACE_CUES + VOICE_CUES) and len(set(SHEET.values())) == len(SHEET)
 
 
 def test_the_check_tells_true_texts_from_shuffled_ones() -> None:

@@ -26,7 +26,7 @@ from training import compose, probes, report, suite  # noqa: E402
 from training.__main__ import main  # noqa: E402
 from training.card import CARD, FIGURES, REPORT, SECTIONS, end_marker, fill, marker  # noqa: E402
 from training.probes import Sample, faces_in_scenes, nobody, overlap, pair_up, pairs, scene_with  # noqa: E402
-from training.scores import brier_score, expected_calibration_error, report_of, restrict, share_interval  # noqa: E402
+from training.scores import brier_score, crossfit, expected_calibration_error, report_of, restrict, share_interval  # noqa: E402
 
 SPEC = WindowSpec()
 
@@ -47,6 +47,21 @@ def test_brier_is_0_when_certain_and_right_and_2_when_certain_and_wrong() -> Non
     assert brier_score(two_labels(1.0), np.array([0])) == 0.0
     assert brier_score(two_labels(1.0), np.array([1])) == 2.0
     assert brier_score(two_labels(0.7), np.array([0])) == pytest.approx(0.3**2 + 0.3**2)
+
+
+def test_cross_fitted_answers_are_tempered_by_other_people_alone() -> None:
+    """Both speakers are right in three of four and say 0.99: fitted to the other one, each says about 0.75. A lone speaker's halves too."""
+    probabilities, true = two_labels(*[0.99] * 16), np.array([0, 0, 0, 1] * 4)
+    for names in (["x"] * 8 + ["y"] * 8, ["x"] * 16):
+        tempered = crossfit(probabilities, true, names)
+        assert (tempered.argmax(1) == probabilities.argmax(1)).all()
+        assert expected_calibration_error(probabilities, true) > 0.2 and tempered[0, 0] == pytest.approx(0.75, abs=0.3)
+    assert expected_calibration_error(crossfit(probabilities, true, ["x"] * 8 + ["y"] * 8), true) < 0.05
+    # x's own truth has no say in how x's answers are tempered.
+    other = np.concatenate([1 - true[:8], true[8:]])
+    np.testing.assert_array_equal(
+        crossfit(probabilities, other, ["x"] * 8 + ["y"] * 8)[:8], crossfit(probabilities, true, ["x"] * 8 + ["y"] * 8)[:8]
+    )
 
 
 def test_what_two_corpora_share_is_scored_alone() -> None:
