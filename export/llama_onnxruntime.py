@@ -1,4 +1,4 @@
-"""The LLaMA graph that ONNX Runtime decodes with: MatMulNBits and GroupQueryAttention, 13 nodes a layer.
+"""The LLaMA graph that ONNX Runtime decodes with: MatMulNBits and GroupQueryAttention, 11 nodes a layer.
 
     inputs_embeds (1, S, hidden) float32        attention_mask (1, T) int64, T positions in all, these S included
     position_ids (1, S) int64                   attention_bias (1, 1, S, T) float32, added to each head's scores
@@ -68,7 +68,9 @@ class _Graph:
 
     def feed_forward(self, at: str, layer: int) -> str:
         graph, place, biased = self.graph, f"model.layers.{layer}.mlp", self.config.mlp_bias
-        gate, up = (self.joined(at, f"{place}.{name}", (f"{place}.{name}",), biased) for name in ("gate_proj", "up_proj"))
+        mixed = self.joined(at, f"{place}.gate_up_proj", (f"{place}.gate_proj", f"{place}.up_proj"), biased)
+        gate, up = f"{place}.gate", f"{place}.up"
+        graph.node("Split", [mixed], gate, up, axis=-1, num_outputs=2)
         opened = graph.node("Mul", [graph.node("Mul", [gate, graph.node("Sigmoid", [gate])]), up])
         return self.joined(opened, f"{place}.down_proj", (f"{place}.down_proj",), biased)
 
