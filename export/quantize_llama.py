@@ -1,114 +1,183 @@
-"""A LLaMA in Hugging Face form → the 4-bit graph that ONNX Runtime decodes with, its embeddings and its tokenizer.
+"""A LLaMA in Hugging Face form → 4-bit graphs for ONNX Runtime and TensorRT, its embeddings and its tokenizer.
 
-The graph comes from onnxruntime-genai's builder (MatMulNBits and GroupQueryAttention); the embeddings stay outside it, because our prompts
-mix text with tokens of sight and sound.
+Layer by layer from safetensors, so that a 7B takes a gigabyte of memory and not forty. The embeddings stay outside the graph, because our
+prompts mix text with tokens of sight and sound. Nothing is replaced before all of it is written; an interrupted run begins again.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
-import subprocess
 import sys
-import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
+from tqdm import tqdm
+
+from ros2_emollama.model.folder import MANIFEST, ModelFolderError
+
+from . import llama_onnxruntime, llama_tensorrt
+from .graph_writer import GraphWriter
+from .int4 import Int4Matrix
+from .llama_checkpoint import EMBEDDINGS, LlamaCheckpoint
+from .llama_config import QuantizeError, check_blocks, read_config
+from .manifest import add_language
+
+BLOCK_SIZES = (16, 32, 64, 128, 256)
+RUNTIMES = ("onnxruntime", "tensorrt")
+FILES = {"onnxruntime": ("graph", "model.onnx"), "tensorrt": ("tensorrt", "tensorrt.onnx")}  # manifest's role, file
+INSIDE_BYTES = 256 << 20  # a graph that is smaller keeps its weights in its own file; protobuf ends at 2 GB
 
 
-class QuantizeError(ValueError):
-    """These weights cannot be quantised so; the message names the rule and the cure."""
+class _Bits:
+    """Stored bits of quantised matrices, scales counted in, over their number of weights."""
 
+    def __init__(self, scale_bytes: int) -> None:
+        self.weights = self.bits = 0
+        self._scale_bytes = scale_bytes
 
-def check_blocks(config: dict[str, Any], block_size: int) -> None:
-    """QuantizeError unless every quantised matrix has a whole number of blocks a column."""
-    for what in ("hidden_size", "intermediate_size"):
-        if config[what] % block_size:
-            fitting = [size for size in (16, 32, 64, 128, 256) if config["hidden_size"] % size == 0 == config["intermediate_size"] % size]
-            cure = f"choose --block-size {' or '.join(map(str, fitting))}" if fitting else "pad the weights"
-            raise QuantizeError(f"block size {block_size} does not divide {what} {config[what]}; {cure}")
+    def count(self, matrix: Int4Matrix) -> None:
+        self.weights += matrix.inputs * matrix.outputs
+        self.bits += 8 * (matrix.packed.size + self._scale_bytes * matrix.scales.size)
+
+    @property
+    def per_weight(self) -> float:
+        return self.bits / self.weights if self.weights else 0.0
 
 
 def quantize_llama(
-    source: Path, output: Path, *, block_size: int = 32, precision: str = "int4", keep_weights: bool = True
+    source: Path,
+    output: Path,
+    *,
+    block_size: int = 32,
+    precision: str = "int4",
+    keep_weights: bool = True,
+    runtimes: Sequence[str] = ("onnxruntime",),
+    half: bool = False,
+    context: int | None = None,
 ) -> tuple[dict[str, str], dict[str, float]]:
-    """Write OUTPUT/llama/*; returns the manifest's language table and {"bits_per_weight"}.
+    """Write OUTPUT/llama/*; returns the manifest's language table and {"bits_per_weight"}, and a figure of each further runtime's own.
 
-    precision  "int4", or "fp32" for comparison
+    precision     "int4", or "fp32" for comparison (float16 in TensorRT's graph)
+    keep_weights  also a copy in float16 that torch can run
+    runtimes      "onnxruntime", "tensorrt" or both
+    half          ONNX Runtime's graph computes in float16, which CUDA's kernels need
+    context       positions, by default the model's own up to LONGEST_CONTEXT
+    QuantizeError with the cure, before anything is written where it can be known then.
     """
-    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
-    check_blocks(config, block_size)
+    config = read_config(source, context)
+    blocks = block_size if precision == "int4" else 0
+    if blocks:
+        check_blocks(config, blocks)
+    checkpoint = LlamaCheckpoint(source, config)
     target = output / "llama"
-    if target.exists():
-        shutil.rmtree(target)
-    target.mkdir(parents=True)
-    with tempfile.TemporaryDirectory() as folder:
-        _run_builder(source, Path(folder), precision, block_size)
-        model = onnx.load(str(Path(folder) / "model.onnx"))
-    onnx.save(model, str(target / "model.onnx"), save_as_external_data=False)
-    _save_embeddings(source, target / "embeddings.safetensors")
-    shutil.copyfile(source / "tokenizer.json", target / "tokenizer.json")
-    language = {"graph": "llama/model.onnx", "embeddings": "llama/embeddings.safetensors", "tokenizer": "llama/tokenizer.json"}
+    tokenizer = _tokenizer_of(source, target)
+    target.mkdir(parents=True, exist_ok=True)
+    language, facts = {}, {}
+    for runtime in runtimes:
+        role, file = FILES[runtime]
+        bits = _write_graph(checkpoint, target / file, runtime, blocks, half, precision)
+        language[role] = f"llama/{file}"
+        facts["bits_per_weight" if runtime == runtimes[0] else f"bits_per_weight_{runtime}"] = bits.per_weight
+    _replace_embeddings(checkpoint, target / "embeddings.safetensors")
+    if tokenizer != target / "tokenizer.json":
+        shutil.copyfile(tokenizer, target / "tokenizer.json")
+    language |= {"embeddings": "llama/embeddings.safetensors", "tokenizer": "llama/tokenizer.json"}
     if keep_weights:
-        weights = target / "weights"
-        weights.mkdir()
-        shutil.copyfile(source / "config.json", weights / "config.json")
-        _save_half(source / "model.safetensors", weights / "model.safetensors")
+        _replace_weights(checkpoint, target / "weights")
         language["weights"] = "llama/weights"
-    return language, {"bits_per_weight": bits_per_weight(model)}
+    return language, facts
 
 
-def _run_builder(source: Path, output: Path, precision: str, block_size: int) -> None:
-    """The builder's command line: its Python interface changes from version to version."""
-    options = ["exclude_embeds=true", f"block_size={block_size}", "accuracy_level=4", "is_symmetric=true", "prune_lm_head=true"]
-    command = [sys.executable, "-m", "onnxruntime_genai.models.builder", "-i", str(source), "-o", str(output), "-p", precision, "-e", "cpu"]
-    command += ["-c", str(output / "cache"), "--extra_options", *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = (done.stderr or done.stdout)[-800:]
-        raise QuantizeError(f"onnxruntime-genai could not build {source} (where it is missing: pip install onnxruntime-genai):\n{said}")
+def _write_graph(checkpoint: LlamaCheckpoint, path: Path, runtime: str, block_size: int, half: bool, precision: str) -> _Bits:
+    config = checkpoint.config
+    typed = half or runtime == "tensorrt"
+    bits = _Bits(scale_bytes=2 if typed else 4)
+    whole = config.weights * ((0.5 + 4 / block_size) if block_size else 4)
+    with (
+        GraphWriter(path, external=whole > INSIDE_BYTES) as graph,
+        tqdm(total=config.layers, desc=f"{runtime}, {precision}", unit="layer") as progress,
+    ):
+
+        def done(layer: int) -> None:
+            progress.update()
+
+        facts = {"precision": precision, "block_size": str(block_size), "context": str(config.context)}
+        if runtime == "tensorrt":
+            llama_tensorrt.build_tensorrt_graph(graph, checkpoint, block_size, bits.count, done)
+            opset, domains = llama_tensorrt.OPSET, {}
+        else:
+            llama_onnxruntime.build_onnxruntime_graph(graph, checkpoint, block_size, half, bits.count, done)
+            opset, domains = llama_onnxruntime.OPSET, {llama_onnxruntime.CONTRIB: 1}
+        graph.save("llama", opset, domains, {**facts, "bits_per_weight": f"{bits.per_weight:.3f}"})
+    return bits
 
 
-def bits_per_weight(model: onnx.ModelProto) -> float:
-    """Stored bits of all quantised matrices, scales counted in, over their number of weights. 0 where nothing is quantised."""
-    sizes = {item.name: len(item.raw_data) for item in model.graph.initializer}
-    bits = weights = 0
-    for node in model.graph.node:
-        if node.op_type == "MatMulNBits":
-            shape = {attribute.name: attribute.i for attribute in node.attribute}
-            weights += shape["K"] * shape["N"]
-            bits += 8 * sum(sizes[name] for name in node.input[1:] if name in sizes)
-    return bits / weights if weights else 0.0
+def _tokenizer_of(source: Path, target: Path) -> Path:
+    """The source's, or one that an import has already put where it belongs. QuantizeError where there is neither."""
+    for path in (source / "tokenizer.json", target / "tokenizer.json"):
+        if path.is_file():
+            return path
+    cure = "write it with transformers: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"
+    raise QuantizeError(f"{source} has no tokenizer.json; {cure}")
 
 
-def _save_half(source: Path, target: Path) -> None:
-    """The reference weights in float16: half the size, and far finer than the 4 bits they are compared with."""
-    save_file({name: np.ascontiguousarray(table.astype(np.float16)) for name, table in load_file(source).items()}, target, {"format": "pt"})
+def _replace_embeddings(checkpoint: LlamaCheckpoint, path: Path) -> None:
+    part = path.with_name(path.name + ".part")
+    save_file({"embeddings": checkpoint.tensor(EMBEDDINGS).astype(np.float16)}, part)
+    part.replace(path)
 
 
-def _save_embeddings(source: Path, path: Path) -> None:
-    table = load_file(source / "model.safetensors")["model.embed_tokens.weight"]
-    save_file({"embeddings": np.ascontiguousarray(table.astype(np.float32))}, path)
+def _replace_weights(checkpoint: LlamaCheckpoint, target: Path) -> None:
+    if target.exists() and target.samefile(checkpoint.source):
+        return  # the import has written them there
+    part = target.with_name(target.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    shutil.copyfile(checkpoint.source / "config.json", part / "config.json")
+    checkpoint.save_half(part)
+    shutil.rmtree(target, ignore_errors=True)
+    part.rename(target)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m export.quantize_llama", description=__doc__.splitlines()[0] if __doc__ else None)
+    what = "Hugging Face folder: config.json, safetensors in one file or many, tokenizer.json"
+    parser.add_argument("--llama", required=True, type=Path, metavar="DIR", help=what)
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder in which llama/ is written; its manifest follows")
+    parser.add_argument("--runtime", choices=(*RUNTIMES, "both"), default="onnxruntime", help="whose graph (%(default)s)")
+    sizes = "weights that share a scale: 32 is 5.0 bits a weight (4.5 in float16), 64 is 4.5, 128 is 4.25 (%(default)s)"
+    parser.add_argument("--block-size", type=int, default=32, choices=BLOCK_SIZES, help=sizes)
+    parser.add_argument("--precision", default="int4", choices=("int4", "fp32"), help="fp32 only to compare with (%(default)s)")
+    parser.add_argument("--half", action="store_true", help="ONNX Runtime's graph in float16, for an NVIDIA GPU; slower on a CPU")
+    parser.add_argument("--context", type=int, metavar="N", help="positions the model can hold (its own, at most 4096)")
+    parser.add_argument("--with-weights", action="store_true", help="also a float16 copy that torch can run, to compare with")
+    return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m export.quantize_llama", description=__doc__.splitlines()[0] if __doc__ else None)
-    what = "Hugging Face folder: config.json, model.safetensors, tokenizer.json"
-    parser.add_argument("--llama", required=True, type=Path, metavar="DIR", help=what)
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder in which llama/ is written")
-    parser.add_argument("--block-size", type=int, default=32, help="weights that share a scale (%(default)s)")
-    parser.add_argument("--precision", default="int4", choices=("int4", "fp32"))
-    arguments = parser.parse_args(argv)
+    arguments = make_parser().parse_args(argv)
+    runtimes = RUNTIMES if arguments.runtime == "both" else (arguments.runtime,)
     try:
-        _, facts = quantize_llama(arguments.llama, arguments.output, block_size=arguments.block_size, precision=arguments.precision)
-    except (QuantizeError, OSError) as error:
+        language, facts = quantize_llama(
+            arguments.llama,
+            arguments.output,
+            block_size=arguments.block_size,
+            precision=arguments.precision,
+            keep_weights=arguments.with_weights,
+            runtimes=runtimes,
+            half=arguments.half,
+            context=arguments.context,
+        )
+        if (arguments.output / MANIFEST).is_file():
+            add_language(arguments.output, language, {f"language_{name}": value for name, value in facts.items()})
+    except (QuantizeError, ModelFolderError, OSError) as error:
         print(f"quantize: {error}", file=sys.stderr)
         return 2
-    print(f"wrote {arguments.output / 'llama'}: {facts['bits_per_weight']:.2f} bits per weight")
+    said = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in facts.items())
+    print(f"wrote {arguments.output / 'llama'}: {said}")
     return 0
 
 

@@ -1,13 +1,14 @@
 """Prefix and prompt → label probabilities and text, over any `LlamaSession`.
 
 The KV cache is laid out as [constant prompt | window's prefix | transcript and question | answer]. The constant part is computed once for
-good; the window's prefix is computed once and shared by all questions about that window, and so is what their texts begin with alike; the
-rest is cut back after each answer.
+good; the window's prefix is computed once and shared by all questions about that window, label scoring among them, and so is what their
+texts begin with alike; the rest is cut back after each answer. A prompt is computed in pieces, so that a cancel need not wait for it all.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,17 +16,32 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from ..model.presets import Preset
-from ..runtime.base import LlamaSession
+from ..runtime.base import LlamaSession, branching
 from ..types import Explanation, Float32, Percept
+from .lookahead import EARLIER_ANSWERS, Lookahead
 from .prompt import EOS, SPECIAL_TOKENS, Prompt, build_prompt, special_id
-from .sampling import choose, goes_round, log_softmax, penalise_repeats
+from .sampling import choose, ends_a_sentence, goes_round, log_softmax, penalise_repeats
+
+PIECE = 128  # positions computed between two looks at the clock; a processor is no faster with more
+SOFT_SHARE = 0.8  # of max_tokens; from there on the end of a sentence is the end
+
+
+class _Ended(Exception):
+    """A prompt was not computed to its end; the argument says why."""
+
+
+def _never() -> str:
+    return ""
 
 
 class Reasoner:
-    """Talks about percepts. One caller at a time."""
+    """Talks about percepts. One caller at a time.
 
-    def __init__(self, session: LlamaSession, tokenizer_path: Path, preset: Preset, seed: int = 0) -> None:
-        self._session = session
+    speculate  guess ahead where the session can check several tokens at once (see lookahead.py); the answer is the same
+    """
+
+    def __init__(self, session: LlamaSession, tokenizer_path: Path, preset: Preset, seed: int = 0, speculate: bool = True) -> None:
+        self._session, self._speculate = session, speculate
         self._tokenizer = Tokenizer.from_file(str(tokenizer_path))
         self._preset = preset
         self._rng = np.random.default_rng(seed)
@@ -37,6 +53,7 @@ class Reasoner:
         self._constant_end = 0
         self._prefix: Float32 | None = None  # then this window's prefix,
         self._asked: tuple[int, ...] = ()  # then these ids
+        self._answers: deque[tuple[int, ...]] = deque(maxlen=EARLIER_ANSWERS)  # newest first
 
     @property
     def name(self) -> str:
@@ -49,18 +66,19 @@ class Reasoner:
         self._extend([self._end])
         self._prefix = None
 
-    def score_labels(self, prefix: Float32, labels: Sequence[str]) -> Float32:
+    def score_labels(self, prefix: Float32, labels: Sequence[str], transcript: str = "") -> Float32:
         """(labels,) probabilities of each label's words as the whole answer to the `emotion` question; sums to 1.
 
-        Constrained: only labels are scored, each with its end. What was said is left out: whoever speaks could name a label. Labels that
-        begin with the same tokens share their computation. ValueError unless there are labels, all different.
+        Constrained: only labels are scored, each with its end, all in one pass where the session branches. What was said is left out unless
+        `transcript` is given, for a model whose labels were trained with it: whoever speaks could name a label.
+        ValueError unless there are labels, all different.
         """
         if not labels or len(set(labels)) != len(labels):
             raise ValueError(f"labels must be given and all different, got {', '.join(labels) or 'none'}")
-        logits = self._question(prefix, build_prompt(self._tokenizer, "emotion"))
+        logits = self._question(prefix, build_prompt(self._tokenizer, "emotion", transcript=transcript))
         answers = [(*self._tokenizer.encode(label, add_special_tokens=False).ids, self._end) for label in labels]
-        scores = self._score(answers, logits)
-        found = np.array([scores[answer] for answer in answers])
+        chances = self._chances(answers, logits)
+        found = np.array([sum(chances[answer[:place]][token] for place, token in enumerate(answer)) for answer in answers])
         shares = np.exp(found - found.max())
         return np.asarray(shares / shares.sum(), np.float32)
 
@@ -76,7 +94,8 @@ class Reasoner:
     ) -> Explanation:
         """Why this state? `on_text` gets the whole text so far after every token that completes a character.
 
-        The state's own label is the one explained. Ends with reason stop, length, deadline or cancelled.
+        The state's own label is the one explained. Ends with reason stop, length, deadline or cancelled; near `max_tokens` no new sentence
+        is begun.
         """
         started = time.monotonic()
 
@@ -90,13 +109,18 @@ class Reasoner:
         transcript = percept.transcript if self._preset.llama.reads_transcripts else ""
         prompt = build_prompt(self._tokenizer, "reason", label, transcript, question)
         reason = ended() or self._speak(percept.prefix, prompt, answer, ended, max_tokens, temperature)
+        self._answers.appendleft(tuple(answer.ids))
         return Explanation(percept.state, answer.text, True, reason, len(answer.ids), answer.first_seconds, time.monotonic() - started)
 
     def _speak(
         self, prefix: Float32, prompt: Prompt, answer: _Answer, ended: Callable[[], str], max_tokens: int, temperature: float
     ) -> str:
         """Grow the answer until something ends it, and say what did."""
-        logits = self._question(prefix, prompt)
+        try:
+            logits = self._question(prefix, prompt, ended)
+        except _Ended as end:
+            return str(end)
+        ahead = Lookahead(self._session, self._preset.llama.context, (*self._answers, prompt.after_prefix), self._speculate)
         room = min(max_tokens, self._preset.llama.context - self._session.position)
         for count in range(1, room + 1):
             if reason := ended():
@@ -105,12 +129,13 @@ class Reasoner:
             if token == self._end or goes_round([*answer.ids, token]):
                 return "stop"
             answer.add(token)
-            if count < room:
-                logits = self._extend([token])
+            if count == room or (count >= SOFT_SHARE * max_tokens and ends_a_sentence(answer.text)):
+                return "length"
+            logits = ahead.after(token)
         return "length"
 
-    def _question(self, prefix: Float32, prompt: Prompt) -> Float32:
-        """Logits after the prompt; computes only what the cache does not hold."""
+    def _question(self, prefix: Float32, prompt: Prompt, ended: Callable[[], str] = _never) -> Float32:
+        """Logits after the prompt; computes only what the cache does not hold. _Ended when `ended` says so on the way."""
         if prompt.before_prefix != self._constant:
             self._constant, self._prefix = (), None  # nothing is held until it has been computed
             self._session.rewind(0)
@@ -119,31 +144,54 @@ class Reasoner:
         if self._prefix is None or self._prefix is not prefix:
             self._prefix, self._asked = None, ()
             self._session.rewind(self._constant_end)
-            self._session.extend(prefix)
+            self._compute(prefix, ended)
             self._prefix = prefix
         alike = _alike(self._asked, prompt.after_prefix[:-1])  # the last one is always computed: its logits are the result
         self._asked = self._asked[:alike]
         self._session.rewind(self._constant_end + prefix.shape[0] + alike)
-        logits = self._extend(prompt.after_prefix[alike:])
+        logits = self._compute(self._embed(prompt.after_prefix[alike:]), ended)
         self._asked = prompt.after_prefix
         return logits
 
-    def _extend(self, ids: Sequence[int]) -> Float32:
-        return self._session.extend(self._session.embed(np.array(ids, np.int64)))
+    def _compute(self, rows: Float32, ended: Callable[[], str]) -> Float32:
+        """Logits after the last row."""
+        for start in range(0, len(rows), PIECE):
+            if start and (reason := ended()):
+                raise _Ended(reason)
+            logits = self._session.extend(rows[start : start + PIECE])
+        return logits
 
-    def _score(self, answers: Sequence[tuple[int, ...]], logits: Float32, depth: int = 0) -> dict[tuple[int, ...], float]:
-        """Log probability of each answer from `depth` on; depth first, so that what answers begin with alike is computed once."""
-        here, chances = self._session.position, log_softmax(logits)
-        scores: dict[tuple[int, ...], float] = {}
-        for token in dict.fromkeys(answer[depth] for answer in answers):
-            branch = [answer for answer in answers if answer[depth] == token]
-            longer = [answer for answer in branch if len(answer) > depth + 1]
-            below = dict.fromkeys(branch, 0.0)
-            if longer:
-                below.update(self._score(longer, self._extend([token]), depth + 1))
-                self._session.rewind(here)
-            scores.update({answer: float(chances[token]) + rest for answer, rest in below.items()})
-        return scores
+    def _embed(self, ids: Sequence[int]) -> Float32:
+        return self._session.embed(np.array(ids, np.int64))
+
+    def _extend(self, ids: Sequence[int]) -> Float32:
+        return self._session.extend(self._embed(ids))
+
+    def _chances(self, answers: Sequence[tuple[int, ...]], logits: Float32) -> dict[tuple[int, ...], Float32]:
+        """(vocab,) log probabilities of what follows each beginning of the answers, the empty one first.
+
+        Beginnings that answers share are one node of a tree, and all nodes are computed together; nothing of it stays in the cache.
+        """
+        here, chances = self._session.position, {(): log_softmax(logits)}
+        beginnings = list(dict.fromkeys(answer[:length] for answer in answers for length in range(1, len(answer))))
+        beginnings.sort(key=len)
+        tree = branching(self._session)
+        if tree is None:
+            return chances | self._chances_by_turns(beginnings)
+        places = {beginning: place for place, beginning in enumerate(beginnings)}
+        parents = [places.get(beginning[:-1], -1) for beginning in beginnings]
+        rows = tree.extend_tree(self._embed([beginning[-1] for beginning in beginnings]), parents)
+        self._session.rewind(here)
+        return chances | {beginning: log_softmax(row) for beginning, row in zip(beginnings, rows, strict=True)}
+
+    def _chances_by_turns(self, beginnings: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], Float32]:
+        """The same for a session that does not branch: depth first, each node computed once."""
+        here, chances = self._session.position, {}
+        for beginning in sorted(beginnings):
+            self._session.rewind(here + len(beginning) - 1)
+            chances[beginning] = log_softmax(self._extend(beginning[-1:]))
+        self._session.rewind(here)
+        return chances
 
     def _next(self, logits: Float32, said: Sequence[int], temperature: float) -> int:
         """The next token; of the special ones only the end can be said."""

@@ -11,6 +11,8 @@ from ..types import Float32
 REPEAT_WINDOW = 24
 REPEAT_PENALTY = 1.05  # the published demo's
 LOOP_TIMES, LOOP_TOKENS = 3, 12  # a phrase said three times over, twelve tokens in all, is a circle and not a sentence
+SENTENCE_TOKENS = 64  # a longer phrase, up to here, is one the second time
+SENTENCE_ENDS = (".", "!", "?", "…", "。", "！", "？")
 
 
 def log_softmax(logits: Float32) -> Float32:
@@ -41,10 +43,15 @@ def choose(logits: Float32, temperature: float, rng: np.random.Generator, top_p:
 
 
 def goes_round(ids: Sequence[int]) -> bool:
-    """Whether the last tokens are one phrase over and over: at least LOOP_TIMES times, and LOOP_TOKENS tokens."""
-    for period in range(1, LOOP_TOKENS + 1):
-        length = period * max(LOOP_TIMES, -(-LOOP_TOKENS // period))
+    """Whether the last tokens are one phrase over and over: at least LOOP_TIMES times and LOOP_TOKENS tokens; a longer phrase, twice."""
+    for period in range(1, SENTENCE_TOKENS + 1):
+        length = period * (max(LOOP_TIMES, -(-LOOP_TOKENS // period)) if period <= LOOP_TOKENS else 2)
         tail = list(ids[-length:])
         if len(tail) == length and tail[period:] == tail[:-period]:
             return True
     return False
+
+
+def ends_a_sentence(text: str) -> bool:
+    """Whether nothing is missing behind it."""
+    return text.rstrip("\"'”’)").endswith(SENTENCE_ENDS)

@@ -6,8 +6,8 @@ given once in model/graphs.py; typed calls on top of them are the pipeline's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +54,39 @@ class LlamaSession(Protocol):
 
     def rewind(self, position: int) -> None:
         """Forget everything from `position` on. ValueError when it lies ahead."""
+
+
+@runtime_checkable
+class BranchingLlama(LlamaSession, Protocol):
+    """A session that can also answer at several positions in one pass; a runtime that cannot lacks it, or says so in `branches`."""
+
+    @property
+    def branches(self) -> bool:
+        """Whether this model's graph can; where not, `extend_tree` must not be called."""
+
+    def extend_tree(self, embeddings: Float32, parents: Sequence[int]) -> Float32:
+        """Append (T, hidden) of which each sees the context and its own ancestors only; (T, vocab) logits after each.
+
+        parents  which of these T each one follows, always an earlier one; -1 for the context's end
+        All T lie in the cache afterwards, in this order. Of a chain (-1, 0, 1, …) a first part may be kept with `rewind`; any other tree
+        must be forgotten whole. ValueError when the context would overflow.
+        """
+
+
+def branching(session: LlamaSession) -> BranchingLlama | None:
+    """The session as one that branches, or None."""
+    return session if isinstance(session, BranchingLlama) and session.branches else None
+
+
+def sees(parents: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """(T, T): which positions of a tree each one sees, that is itself and its ancestors. ValueError unless parents come first."""
+    seen = np.eye(len(parents), dtype=np.bool_)
+    for place, parent in enumerate(parents):
+        if not -1 <= parent < place:
+            raise ValueError(f"position {place} of a tree must follow an earlier one or -1, got {parent}")
+        if parent >= 0:
+            seen[place] |= seen[parent]
+    return seen
 
 
 def check_room(position: int, length: int, context: int) -> None:

@@ -5,6 +5,7 @@ No torch. Threads never spin: on a robot the cores belong to others too.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from safetensors.numpy import load_file
 from ..model.folder import ModelFolder, ModelFolderError
 from ..model.graphs import GraphSpec, graph_specs
 from ..types import Float32, Int64
-from .base import Tensors, check_inputs, check_room
+from .base import Tensors, check_inputs, check_room, sees
 
 PREFERRED = ("CUDAExecutionProvider", "CPUExecutionProvider")
+HIDDEN_SCORE = -30000.0  # added to what a position must not see; within float16
 
 
 def providers() -> list[str]:
@@ -73,34 +75,42 @@ def check_graph(spec: GraphSpec, session: ort.InferenceSession, path: Path) -> N
 
 
 class OnnxLlama:
-    """A LLaMA graph in the form of onnxruntime-genai's builder: inputs_embeds, attention_mask, past_key_values.* → logits, present.*.
+    """A LLaMA graph of export/llama_onnxruntime.py, or one of onnxruntime-genai's builder, which can extend but not branch.
 
     Past and present of a layer are ONE buffer of `context` positions, which GroupQueryAttention fills in place; going back is forgetting a
-    number. Decoding binds each buffer once and changes only the two inputs whose shape grows.
+    number. Decoding binds each buffer once and changes only the inputs whose shape grows.
     """
 
     def __init__(self, folder: ModelFolder, threads: int = 1) -> None:
-        preset = folder.preset.llama
-        self._session = open_session(folder.language("graph"), threads)
+        preset, path = folder.preset.llama, folder.language("graph")
+        self._session = open_session(path, threads)
+        self._inputs = {item.name: item for item in self._session.get_inputs()}
         self._table = _embedding_table(folder.language("embeddings"), preset.hidden)
         self._context, self._hidden = preset.context, preset.hidden
+        longest = self._session.get_modelmeta().custom_metadata_map.get("context", "")
+        if longest.isdigit() and int(longest) < self._context:
+            cure = f"quantise the language model again with --context {self._context}"
+            raise ModelFolderError(f"{path} holds {longest} positions, its manifest says {self._context}; {cure}")
         self._device = "cuda" if self._session.get_providers()[0] == "CUDAExecutionProvider" else "cpu"
         self._position = 0
         self._mask = np.ones((1, self._context), np.int64)
+        self._places = np.arange(self._context, dtype=np.int64)[None]
+        self._nothing_hidden = np.zeros((1, 1, 1, self._context), np.float32)
         self._binding = self._session.io_binding()
         self._buffers: list[Any] = []
-        self._logits_place = sum(item.name.startswith("past_key_values.") for item in self._session.get_inputs())  # bound after all caches
-        self._bind_cache((1, preset.kv_heads, preset.context, preset.hidden // preset.heads))
+        self._bind_cache(preset.kv_heads, preset.hidden // preset.heads)
+        self._logits_place = len(self._buffers)  # bound after all caches
 
-    def _bind_cache(self, shape: tuple[int, int, int, int]) -> None:
-        for item in self._session.get_inputs():
-            if not item.name.startswith("past_key_values."):
+    def _bind_cache(self, heads: int, head_size: int) -> None:
+        for name, item in self._inputs.items():
+            if not name.startswith("past_key_values."):
                 continue
             kind = np.float16 if "float16" in item.type else np.float32
-            buffer = ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, kind), self._device, 0)
+            known = [size if isinstance(size, int) else preset for size, preset in zip(item.shape[1::2], (heads, head_size), strict=True)]
+            buffer = ort.OrtValue.ortvalue_from_numpy(np.zeros((1, known[0], self._context, known[1]), kind), self._device, 0)
             self._buffers.append(buffer)
-            self._binding.bind_ortvalue_input(item.name, buffer)
-            self._binding.bind_ortvalue_output(item.name.replace("past_key_values", "present"), buffer)
+            self._binding.bind_ortvalue_input(name, buffer)
+            self._binding.bind_ortvalue_output(name.replace("past_key_values", "present"), buffer)
 
     @property
     def name(self) -> str:
@@ -110,24 +120,55 @@ class OnnxLlama:
     def position(self) -> int:
         return self._position
 
+    @property
+    def branches(self) -> bool:
+        """See `base.BranchingLlama.branches`."""
+        return {"attention_bias", "position_ids", "logits_to_keep"} <= self._inputs.keys()
+
     def embed(self, token_ids: Int64) -> Float32:
         """See `base.LlamaSession.embed`. IndexError for an id outside the vocabulary."""
         return self._table[token_ids].astype(np.float32, copy=False)
 
     def extend(self, embeddings: Float32) -> Float32:
         """See `base.LlamaSession.extend`."""
-        length = embeddings.shape[0]
+        length = self._checked_length(embeddings)
+        if self.branches:
+            total = self._position + length
+            hidden = self._nothing_hidden[..., :total] if length == 1 else np.zeros((1, 1, length, total), np.float32)
+            self._bind_tree(self._places[:, self._position : total], hidden, 1)
+        last: Float32 = self._run(embeddings)[-1]
+        return last
+
+    def extend_tree(self, embeddings: Float32, parents: Sequence[int]) -> Float32:
+        """See `base.BranchingLlama.extend_tree`."""
+        length, seen = self._checked_length(embeddings), sees(parents)
+        hidden = np.zeros((1, 1, length, self._position + length), np.float32)
+        hidden[0, 0, :, self._position :][~seen] = HIDDEN_SCORE
+        self._bind_tree(self._position + seen.sum(axis=1, dtype=np.int64)[None] - 1, hidden, length)
+        return self._run(embeddings)
+
+    def _checked_length(self, embeddings: Float32) -> int:
+        length = int(embeddings.shape[0])
         if embeddings.shape[1:] != (self._hidden,) or length == 0:
             raise ValueError(f"extend takes (T, {self._hidden}) embeddings, T at least 1, got {embeddings.shape}")
-        total = self._position + length
         check_room(self._position, length, self._context)
+        return length
+
+    def _bind_tree(self, places: Int64, hidden: Float32, keep: int) -> None:
+        self._binding.bind_cpu_input("position_ids", np.ascontiguousarray(places))
+        self._binding.bind_cpu_input("attention_bias", np.ascontiguousarray(hidden))
+        self._binding.bind_cpu_input("logits_to_keep", np.array([keep], np.int64))
+
+    def _run(self, embeddings: Float32) -> Float32:
+        """Logits of the positions that are kept, after all inputs but the two that every graph has are bound."""
+        total = self._position + embeddings.shape[0]
         self._binding.bind_cpu_input("inputs_embeds", np.ascontiguousarray(embeddings[None], np.float32))
         self._binding.bind_cpu_input("attention_mask", self._mask[:, :total])
         self._binding.bind_output("logits", "cpu")
         self._session.run_with_iobinding(self._binding)
         self._position = total
         logits = self._binding.get_outputs()[self._logits_place].numpy()
-        return np.asarray(logits[0, -1], np.float32)
+        return np.asarray(logits[0], np.float32)
 
     def rewind(self, position: int) -> None:
         """See `base.LlamaSession.rewind`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from ..model.folder import ModelFolder
 from ..model.graphs import graph_specs
 from ..model.network import EmotionNetwork
 from ..types import Float32, Int64
-from .base import RuntimeUnavailable, Tensors, check_inputs, check_room
+from .base import RuntimeUnavailable, Tensors, check_inputs, check_room, sees
 
 
 class TorchEncoders:
@@ -70,10 +71,26 @@ class TorchLlama:
     def extend(self, embeddings: Float32) -> Float32:
         """See `base.LlamaSession.extend`."""
         check_room(self.position, embeddings.shape[0], self._context)
+        last: Float32 = self._logits(embeddings)[-1]
+        return last
+
+    branches = True
+
+    def extend_tree(self, embeddings: Float32, parents: Sequence[int]) -> Float32:
+        """See `base.BranchingLlama.extend_tree`."""
+        seen, start = sees(parents), self.position
+        check_room(start, len(parents), self._context)
+        mask = torch.zeros(1, 1, len(parents), start + len(parents))
+        mask[0, 0, :, start:].masked_fill_(torch.from_numpy(~seen), torch.finfo(mask.dtype).min)
+        places = torch.from_numpy(start + seen.sum(axis=1) - 1)[None]
+        return self._logits(embeddings, attention_mask=mask, position_ids=places)
+
+    def _logits(self, embeddings: Float32, **more: torch.Tensor) -> Float32:
+        rows = torch.from_numpy(embeddings)[None]
         with torch.inference_mode():
-            out = self._model(inputs_embeds=torch.from_numpy(embeddings)[None], past_key_values=self._cache, use_cache=True)
-        logits: Float32 = out.logits[0, -1].numpy()
-        return logits
+            logits = self._model(inputs_embeds=rows, past_key_values=self._cache, use_cache=True, **more).logits
+        found: Float32 = logits[0].numpy()
+        return found
 
     def rewind(self, position: int) -> None:
         """See `base.LlamaSession.rewind`."""

@@ -14,38 +14,12 @@ from ros2_emollama.model.presets import LABELS, TINY
 from ros2_emollama.reasoner import Reasoner, decoder
 from ros2_emollama.reasoner.prompt import BOS, EOS, PAD, train_tokenizer
 from ros2_emollama.types import EmotionState, Percept
+from tests.reasoner.toys import VOCABULARY, ScriptedSession
 
 TOKENIZER = train_tokenizer(["plain words"], 300)
-VOCABULARY = 320  # larger than the tokenizer's: the rest are ids without a text
 PRESET = dataclasses.replace(TINY, llama=dataclasses.replace(TINY.llama, vocab=VOCABULARY))
 STATE = EmotionState(0, 4, 4, LABELS, (0.7, *[0.05] * 6), 1.0, 1.0, ("video",), math.nan, math.nan, {}, {}, "tiny", "test")
 PERCEPT = Percept(STATE, np.zeros((TINY.prefix.tokens, TINY.llama.hidden), np.float32))
-
-
-class ScriptedSession:
-    """Whatever it is asked, the likeliest tokens are those of the script, one after the other; `second` is always the second likeliest."""
-
-    name = "scripted"
-
-    def __init__(self, script: list[int], second: int = 100) -> None:
-        self.position, self._next = 0, 0
-        self.lengths: list[int] = []
-        self._script, self._second = script, second
-
-    def embed(self, token_ids: np.ndarray) -> np.ndarray:
-        return np.zeros((len(token_ids), TINY.llama.hidden), np.float32)
-
-    def extend(self, embeddings: np.ndarray) -> np.ndarray:
-        self.position += len(embeddings)
-        self.lengths.append(len(embeddings))
-        logits = np.zeros(VOCABULARY, np.float32)
-        logits[self._second], logits[self._script[self._next % len(self._script)]] = 5.0, 9.0
-        self._next += 1
-        return logits
-
-    def rewind(self, position: int) -> None:
-        assert position <= self.position
-        self.position, self._next = position, 0
 
 
 @pytest.fixture(scope="module")
