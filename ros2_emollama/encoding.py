@@ -101,8 +101,8 @@ class StreamEncoders:
     def assemble(self, prefix: Float32, present: Mapping[str, bool], after_scene: Float32) -> Float32:
         """What the language model sees of a window: (P, hidden) rows of the fusion graph -> (P', hidden).
 
-        present      "video" and "audio" → does the window hold it? Parts of what it does not hold are left out where the preset says so: the
-                     same as an attention mask over them with positions counted by it, and cheaper
+        present      "video" and "audio" → does the window hold it? Parts of what it does not hold are left out where the preset says so:
+                     the same as an attention mask over them with positions counted by it, and cheaper
         after_scene  (M, hidden) rows of the prompt that stand inside the prefix, after the scene
         """
         layout = self.preset.prefix

@@ -80,6 +80,8 @@ def hubert_config(preset: HubertPreset) -> HubertConfig:
         num_conv_pos_embeddings=preset.position_kernel,
         num_conv_pos_embedding_groups=preset.position_groups,
         apply_spec_augment=False,
+        mask_time_prob=0.0,  # above 0 the model has a vector for masked places, which only training uses
+        mask_feature_prob=0.0,
     )
     config._attn_implementation = ATTENTION
     return config

@@ -1,7 +1,7 @@
 """Sound to the log-mel that Whisper's encoder was trained on. numpy only: the run-time path has no torch.
 
-Source: arXiv 2212.04356 and the released WhisperFeatureExtractor: 25 ms Hann windows every 10 ms, reflected at the ends, 128 triangles of equal
-area on Slaney's mel scale up to 8 kHz, log10 at most 8 below the loudest, then (x + 4) / 4.
+Source: arXiv 2212.04356 and the released WhisperFeatureExtractor: 25 ms Hann windows every 10 ms, reflected at the ends, 128 triangles of
+equal area on Slaney's mel scale up to 8 kHz, log10 at most 8 below the loudest, then (x + 4) / 4.
 """
 
 from __future__ import annotations

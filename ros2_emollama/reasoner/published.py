@@ -1,4 +1,4 @@
-"""The exact prompts of the published checkpoints. They are interface constants: a checkpoint answers as it was trained only to these strings.
+"""The exact prompts of the published checkpoints: interface constants, for a checkpoint answers as it was trained only to these strings.
 
 Sources, word for word: github.com/ZebangCheng/Emotion-LLaMA (v1: minigpt4/datasets/datasets/first_face.py, app.py) and
 github.com/ooochen-30/Emotion-LLaMA-v2 (v2: mer_datasets.py, mer_datasets_ft.py, mer_eval_datasets.py, app.py), both BSD-3-Clause.
@@ -6,8 +6,8 @@ github.com/ooochen-30/Emotion-LLaMA-v2 (v2: mer_datasets.py, mer_datasets_ft.py,
     v1   <s>[INST] <video>[scene]</video> <feature>[utterances, sound, CLS]</feature> The person in video says: ….  [task] …  [/INST]
     v2   <s>[INST] <Vid>[prefix]</Vid> The person in video says: ….  [task] …  [/INST]
 
-Where nobody said anything the sentence is left out, as in the authors' demo. What their inference code does otherwise, a second <s>, and in v1
-all tokens at <VideoHere> while the word <FeatureHere> is read as text, is there under the names that end in `_published`.
+Where nobody said anything the sentence is left out, as in the authors' demo. What their inference code does otherwise, a second <s>, and
+in v1 all tokens at <VideoHere> while the word <FeatureHere> is read as text, is there under the names that end in `_published`.
 Label lists of the training sets: `LABEL_SETS`. What is asked with each task: `TASKS`.
 """
 
