@@ -115,7 +115,8 @@ def _cure(preset: Preset, checkpoint: Source) -> str:
     """The likeliest mistake, by what was found."""
     shape = checkpoint.shapes.get("llama_proj.weight")
     if shape and shape[0] != preset.llama.hidden:
-        return f"The checkpoint was trained with a language model {shape[0]} wide, the one given is {preset.llama.hidden}: give --llama that one"
+        given = preset.llama.hidden
+        return f"The checkpoint was trained with a language model {shape[0]} wide, the one given is {given}: give --llama the other"
     other = "emotion_llama" if preset.name == "emotion_llama_v2" else "emotion_llama_v2"
     marks = {"emotion_llama": "feats_llama_proj1.weight", "emotion_llama_v2": "llama_proj_fusion.weight"}
     if marks[other] in checkpoint.shapes:

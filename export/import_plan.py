@@ -195,7 +195,8 @@ def _token(config: Mapping[str, Any], root: Path, tokenizer: Tokenizer, which: s
     special = {token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special}
     if told is None or told not in special:
         raise CheckpointError(
-            f"{root}: {which}_token_id {number!r} is {told!r} in tokenizer.json, which is no mark of it; fetch config and tokenizer from one place"
+            f"{root}: {which}_token_id {number!r} is {told!r} in tokenizer.json, which is no mark of it; "
+            "fetch config and tokenizer from one place"
         )
     return told
 

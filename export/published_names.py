@@ -1,7 +1,7 @@
 """Names in published checkpoints → names in our network and in a Hugging Face LLaMA; which keys are known to be of no use.
 
-Interface constants of github.com/ZebangCheng/Emotion-LLaMA (v1), github.com/ooochen-30/Emotion-LLaMA-v2 (v2), LAVIS (eva_vit_g.pth), peft and
-transformers.
+Interface constants of github.com/ZebangCheng/Emotion-LLaMA (v1), github.com/ooochen-30/Emotion-LLaMA-v2 (v2), LAVIS (eva_vit_g.pth), peft
+and transformers.
 """
 
 from __future__ import annotations
