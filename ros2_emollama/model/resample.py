@@ -25,7 +25,7 @@ def squeeze(pixels: UInt8, side: int, bicubic: bool) -> UInt8:
 
 
 def _rounded(values: Float32) -> UInt8:
-    out: UInt8 = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    out: UInt8 = np.clip(np.floor(values + 0.5), 0, 255).astype(np.uint8)  # halves go up, as Pillow's do
     return out
 
 
