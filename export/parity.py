@@ -28,7 +28,8 @@ from ros2_emollama.config import Config
 from ros2_emollama.media import MediaError, read_clip
 from ros2_emollama.model.folder import ModelFolder, ModelFolderError, find_model, open_folder
 from ros2_emollama.pipeline import Pipeline
-from ros2_emollama.reasoner.prompt import EOS, build_prompt
+from ros2_emollama.reasoner import Reasoner
+from ros2_emollama.reasoner.prompt import prompts_of
 from ros2_emollama.runtime.base import Encoders, LlamaSession, RuntimeUnavailable, Tensors
 from ros2_emollama.runtime.factory import RUNTIMES, open_runtime
 from ros2_emollama.types import Float32, Frame, GridFrame, Percept, Window
@@ -129,8 +130,8 @@ def compare(folder: ModelFolder, runtime: str, clips: Path | None, threads: int)
     encoders, llama = open_runtime(folder, runtime, threads)
     true_encoders, true_llama = open_runtime(folder, REFERENCE, threads)
     findings = Findings(encoders.name)
-    reference = Pipeline(folder, Listening(true_encoders, encoders, findings), None, config)
-    other = Pipeline(folder, encoders, None, config)
+    reference = Pipeline(folder, Listening(true_encoders, encoders, findings), scorer(folder, true_llama), config)
+    other = Pipeline(folder, encoders, scorer(folder, llama), config)
     spec = other.window_spec
     for number, window in enumerate(itertools.chain(drawn_windows(spec), clip_windows(spec, clips))):
         expected, found = reference.perceive(window), other.perceive(window)
@@ -141,6 +142,12 @@ def compare(folder: ModelFolder, runtime: str, clips: Path | None, threads: int)
         if llama and true_llama and number % SPOKEN_EVERY == 0:
             compare_language(folder, true_llama, llama, expected, findings)
     return findings
+
+
+def scorer(folder: ModelFolder, session: LlamaSession | None) -> Reasoner | None:
+    """What scores the labels of a model without a head; 4 bits and torch's weights then differ in them, too: give --probability."""
+    needed = session is not None and not folder.preset.has_head
+    return Reasoner(session, folder.language("tokenizer"), folder.preset) if needed and session else None
 
 
 def compare_all(folder: ModelFolder, arguments: argparse.Namespace) -> Iterator[Findings]:
@@ -161,7 +168,8 @@ def compare_all(folder: ModelFolder, arguments: argparse.Namespace) -> Iterator[
 def compare_language(folder: ModelFolder, reference: LlamaSession, other: LlamaSession, percept: Percept, findings: Findings) -> None:
     """Let torch answer, and give the other session the same words."""
     tokenizer = Tokenizer.from_file(str(folder.language("tokenizer")))
-    prompt = build_prompt(tokenizer, "reason", label=percept.state.label, transcript=percept.transcript)
+    prompts = prompts_of(folder.preset, tokenizer)
+    prompt = prompts.build("reason", label=percept.state.label, transcript=percept.transcript)
     before, after = (reference.embed(np.array(ids)) for ids in (prompt.before_prefix, prompt.after_prefix))
     rows = np.concatenate([before, percept.prefix, after])
     for session in (reference, other):
@@ -172,7 +180,7 @@ def compare_language(folder: ModelFolder, reference: LlamaSession, other: LlamaS
         token = int(expected.argmax())
         findings.tokens += 1
         findings.same_token += token == int(found.argmax())
-        if token == tokenizer.token_to_id(EOS):
+        if token == prompts.end:
             return
         rows = reference.embed(np.array([token]))
 

@@ -61,6 +61,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--explain", action="store_true", help="also say why, when the label changes and now and then")
     command.add_argument("--output", type=Path, metavar="FILE", help="write the records there instead of to standard output")
     command.add_argument("--params-file", type=Path, metavar="FILE", help="a ROS params file, as the node takes it")
+    command.add_argument(
+        "--utterances",
+        type=Path,
+        nargs=2,
+        metavar=("FACE.npy", "VIDEO.npy"),
+        help="FaceMAE and VideoMAE vectors of the clip, for emotion_llama; without them zeros, as in its published demo",
+    )
     add_arguments(command.add_argument_group("parameters, as the node's"), Config, ("model", "window", "labels", "reasoner"))
 
     for name, action, text in (
@@ -76,8 +83,12 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true", help="for a program to read")
         if action is _doctor:
             command.add_argument("--quick", action="store_true", help="leave out the self-test of two seconds")
-    command = commands.add_parser("models", help="list the models that are there", description="List the models that are there.")
+    text = "list the models that are there, and the published ones that can be imported, with the commands"
+    command = commands.add_parser("models", help=text, description=f"{text[0].upper()}{text[1:]}.")
     command.set_defaults(command=_models)
+    command.add_argument("--download", metavar="PART", help="fetch one part of a published model from Hugging Face")
+    command.add_argument("--revision", default="", metavar="COMMIT", help="with --download: the commit to fetch")
+    command.add_argument("--to", type=Path, metavar="DIR", help="where parts are fetched to, default downloads/PART")
     return parser
 
 
@@ -90,7 +101,7 @@ def _analyze(arguments: argparse.Namespace) -> int:
     explain = arguments.explain or vars(arguments).get("reasoner.enabled", False)
     config = from_flat({"reasoner.enabled": explain, "model.path": arguments.model or config.model.path}, config)
     read_clip(arguments.clip)  # a wrong name is told before the model is loaded
-    pipeline = Pipeline.load(config)
+    pipeline = Pipeline.load(config, arguments.utterances) if arguments.utterances else Pipeline.load(config)
     clip = read_clip(arguments.clip, pipeline.window_spec.sample_rate_hz)
     print(f"{clip.title}: {_streams(clip.has_video, clip.has_audio)}; {pipeline.describe()}", file=sys.stderr)
     tally = Tally()
@@ -173,19 +184,25 @@ def _info(arguments: argparse.Namespace) -> int:
 
 
 def _models(arguments: argparse.Namespace) -> int:
+    from . import catalogue
     from .doctor.about import megabytes
     from .model.folder import MANIFEST, ModelFolderError, model_roots, open_folder
 
+    if arguments.download:
+        found = catalogue.download(arguments.download, arguments.revision, arguments.to or Path("downloads") / arguments.download)
+        print(f"{arguments.download} is in {found}")
+        return 0
     roots = sorted({path.parent for base in model_roots() for path in base.glob(f"*/{MANIFEST}")})
     if not roots:
-        raise ModelFolderError(f"no models in {', '.join(map(str, model_roots()))}; train one (make train-nano) or give --model a folder")
+        print(f"no models in {', '.join(map(str, model_roots()))}; train one (make train-nano) or import one of these", file=sys.stderr)
     for root in roots:
         try:
             folder = open_folder(root)
             print(f"{folder.manifest.name:<20} {megabytes(folder):>6.1f} MB  {' '.join(folder.preset.labels)}  {root}")
         except ModelFolderError as error:
             print(f"{root.name:<20} unusable: {error}")
-    return 0
+    print(catalogue.table(arguments.to or Path("downloads")))
+    return 0 if roots else 1
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

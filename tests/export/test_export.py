@@ -86,3 +86,26 @@ def test_parity_without_torch_weights_says_what_is_missing(
     (model / "network.safetensors").unlink()
     assert parity.main(["--model", str(model)]) == 2
     assert "network.safetensors is missing" in capsys.readouterr().err
+
+
+def test_weights_too_large_for_one_file_lie_beside_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written twice, the file beside does not grow: onnx appends to one that is there."""
+    from export import to_onnx
+    from ros2_emollama.model.network import EmotionNetwork
+
+    monkeypatch.setattr(to_onnx, "ONE_FILE_BYTES", 1000)
+    network, spec, path = EmotionNetwork(TINY).eval(), graph_specs(TINY)["scene_encoder"], tmp_path / "scene_encoder.onnx"
+    sizes = set()
+    for _ in range(2):
+        assert to_onnx.export_graph(network, spec, path) < 1e-4
+        sizes.add((tmp_path / "scene_encoder.onnx.data").stat().st_size)
+    assert len(sizes) == 1 and sizes.pop() > 1000
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["scene_encoder.onnx", "scene_encoder.onnx.data"]
+
+
+def test_graphs_are_added_to_an_imported_folder_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--model", str(tmp_path)]) == 2
+    assert "manifest.json is missing" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--run", str(tmp_path)])
+    assert "--run needs --output" in capsys.readouterr().err
