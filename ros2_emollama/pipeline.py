@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -74,7 +75,8 @@ class Pipeline:
         folder.verify()
         # NumPy's own threads too: waiting for a second one on a busy core made log-mel five times as long at the 95th percentile.
         threadpool_limits(config.model.threads, user_api="blas")
-        encoders, session = open_runtime(folder, config.model.runtime, config.model.threads, with_language=config.reasoner.enabled)
+        engines = Path(config.model.engines).expanduser() if config.model.engines else None
+        encoders, session = open_runtime(folder, config.model.runtime, config.model.threads, config.reasoner.enabled, engines)
         reasoner = Reasoner(session, folder.language("tokenizer"), folder.preset) if session is not None else None
         return cls(folder, encoders, reasoner, config)
 
