@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..model.folder import ModelFolder
 from .base import Encoders, LlamaSession, RuntimeUnavailable
+from .gpu import find_gpu
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,8 @@ def open_runtime(
     RuntimeUnavailable with the cure. A runtime asked for by name is got or refused, never replaced in silence.
     """
     wanted = with_language and bool(folder.manifest.language)
+    if name == "auto":
+        return _open_fastest(folder, threads, wanted, engines)
     openers: dict[str, Callable[[], Opened]] = {
         "tensorrt": lambda: _open_tensorrt(folder, threads, wanted, engines),
         "onnxruntime_tensorrt": lambda: _open_onnx(folder, threads, wanted, "TensorrtExecutionProvider"),
@@ -38,12 +41,6 @@ def open_runtime(
         "onnxruntime": lambda: _open_onnx(folder, threads, wanted),
         "torch": lambda: _open_torch(folder, threads, wanted),
     }
-    if name == "auto":
-        try:
-            return openers["tensorrt"]()
-        except RuntimeUnavailable as error:
-            logger.info("not TensorRT: %s", error)
-        name = "onnxruntime"
     if name not in openers:
         raise RuntimeUnavailable(f"no runtime {name!r}; choose auto, {', '.join(RUNTIMES[:-1])} or {RUNTIMES[-1]}")
     try:
@@ -51,6 +48,20 @@ def open_runtime(
     except ImportError as error:
         cure = INSTALL.get(name, "pip install onnxruntime safetensors")
         raise RuntimeUnavailable(f"runtime {name} cannot be loaded ({error}); install it: {cure}") from error
+
+
+def _open_fastest(folder: ModelFolder, threads: int, wanted: bool, engines: Path | None) -> Opened:
+    """TensorRT, CUDA, CPU. With a GPU here, each that is passed over is a warning."""
+    gpu = find_gpu()
+    if gpu is not None:
+        try:
+            return open_runtime(folder, "tensorrt", threads, wanted, engines)
+        except RuntimeUnavailable as error:
+            logger.warning("TensorRT does not serve: %s", error)
+    opened = open_runtime(folder, "onnxruntime", threads, wanted)
+    if gpu is not None and opened[0].name.endswith(":CPUExecutionProvider"):
+        logger.warning("there is a GPU, %s, and all runs on the CPU; %s", gpu, INSTALL["onnxruntime_cuda"])
+    return opened
 
 
 def _open_tensorrt(folder: ModelFolder, threads: int, wanted: bool, engines: Path | None) -> Opened:
