@@ -12,6 +12,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+if not __package__:  # started as a file: python export/build_trt.py
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from ros2_emollama.model.folder import ModelFolder, ModelFolderError, find_model, open_folder
 from ros2_emollama.model.graphs import graph_specs
 from ros2_emollama.runtime.base import RuntimeUnavailable

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -141,13 +142,18 @@ class JsonLinesWriter:
             "label": record.label,
             "confidence": round(record.confidence, 6),
             "probabilities": {label: round(value, 6) for label, value in record.probabilities.items()},
-            "face": round(record.face, 6),
-            "speech": round(record.speech, 6),
+            "face": _known(record.face),
+            "speech": _known(record.speech),
             "modalities": list(record.modalities),
         }
         if record.explanation is not None:
             content["explanation"] = record.explanation
         self._stream.write(json.dumps(content, ensure_ascii=False) + "\n")
+
+
+def _known(presence: float) -> float | None:
+    """JSON has no NaN: what a model does not say is null."""
+    return None if math.isnan(presence) else round(presence, 6)
 
 
 class CsvWriter:

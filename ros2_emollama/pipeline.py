@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +19,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from .config import Config
-from .model.folder import ModelFolder, find_model, open_folder
-from .model.logmel import log_mel
-from .model.pixels import box_to_picture, to_canvas
+from .encoding import EncodedFrame, StreamEncoders
+from .model.folder import ModelFolder, ModelFolderError, find_model, open_folder
+from .model.pixels import box_to_picture
 from .reasoner import Reasoner
 from .runtime.base import Encoders
 from .runtime.factory import open_runtime
-from .types import EmotionState, Explanation, Float32, Frame, GridFrame, Percept, Window, seconds_to_ns
+from .types import EmotionState, Explanation, Float32, Frame, GridFrame, Int64, Percept, Window, seconds_to_ns
 from .windows import WindowSpec
 
 SILENCE_RMS = 1e-4  # -80 dBFS: below it there is nothing to hear, whatever a network says of it
@@ -46,39 +46,52 @@ class _Stopwatch:
 
 
 @dataclass(frozen=True)
-class _EncodedFrame:
-    """tokens (4, D), face (4,) of one frame."""
+class _Held:
+    """A frame and what its encoder made of it."""
 
     frame: Frame
-    tokens: Float32
-    face: Float32
+    encoded: EncodedFrame
 
 
 class Pipeline:
     """One model folder, running."""
 
-    def __init__(self, folder: ModelFolder, encoders: Encoders, reasoner: Reasoner | None, config: Config) -> None:
+    def __init__(
+        self, folder: ModelFolder, encoders: Encoders, reasoner: Reasoner | None, config: Config, utterances: Float32 | None = None
+    ) -> None:
+        """utterances (2, D): vectors of the whole clip, for a preset that takes some; zeros where none are given."""
         self.folder = folder
         self.preset = folder.preset
         self.config = config
         self._encoders = encoders
+        self._streams = StreamEncoders(folder.preset, encoders)
         self._reasoner = reasoner
+        self._speaking = threading.Lock()  # one language model: labels that it scores wait for what it is saying
+        if not self.preset.has_head and reasoner is None:
+            raise ModelFolderError(f"{folder.root} has no label head and no language model to score labels with; import the model again")
+        self._after_scene = reasoner.after_scene if reasoner else np.zeros((0, self.preset.llama.hidden), np.float32)
+        self._utterances = utterances
         self._model_id = folder.model_id
         self._lock = threading.Lock()  # of the two below
-        self._ring: dict[int, _EncodedFrame] = {}  # by the frame object's identity, which the ring itself keeps alive
+        self._ring: dict[int, _Held] = {}  # by the frame object's identity, which the ring itself keeps alive
         self._epoch = 0
 
     @classmethod
-    def load(cls, config: Config) -> Pipeline:
-        """Open, verify and load the configured model. ModelFolderError or RuntimeUnavailable with the cure."""
+    def load(cls, config: Config, utterances: Sequence[Path] = ()) -> Pipeline:
+        """Open, verify and load the configured model. ModelFolderError or RuntimeUnavailable with the cure.
+
+        utterances  files of the vectors that a preset takes from outside, in its order (FaceMAE, VideoMAE)
+        """
         folder = open_folder(find_model(config.model.path))
         folder.verify()
+        given = read_utterances(utterances, folder) if utterances else None
         # NumPy's own threads too: waiting for a second one on a busy core made log-mel five times as long at the 95th percentile.
         threadpool_limits(config.model.threads, user_api="blas")
+        speaks = config.reasoner.enabled or not folder.preset.has_head
         engines = Path(config.model.engines).expanduser() if config.model.engines else None
-        encoders, session = open_runtime(folder, config.model.runtime, config.model.threads, config.reasoner.enabled, engines)
+        encoders, session = open_runtime(folder, config.model.runtime, config.model.threads, speaks, engines)
         reasoner = Reasoner(session, folder.language("tokenizer"), folder.preset) if session is not None else None
-        return cls(folder, encoders, reasoner, config)
+        return cls(folder, encoders, reasoner, config, given)
 
     @property
     def window_spec(self) -> WindowSpec:
@@ -95,8 +108,11 @@ class Pipeline:
     def describe(self) -> str:
         """One line for a log: model, runtime, window."""
         reasoner = self._reasoner.name if self._reasoner else "labels only"
+        scored = "" if self.preset.has_head else ", labels scored by the language model"
+        given = "as given" if self._utterances is not None else "zeros, as in the published demo"
+        vectors = f", FaceMAE and VideoMAE vectors {given}" if self.preset.prefix.utterances else ""
         return (
-            f"model {self._model_id}, encoders {self._encoders.name}, language {reasoner}, "
+            f"model {self._model_id}, encoders {self._encoders.name}, language {reasoner}{scored}{vectors}, "
             f"window {self.preset.window_seconds:g} s of {self.preset.window_frames} frames"
         )
 
@@ -104,7 +120,7 @@ class Pipeline:
         """Run everything once on an empty and on a full window, so that the first real one is not the slow one."""
         spec = self.window_spec
         tick_ns = seconds_to_ns(spec.seconds / spec.frames)
-        side = self.preset.vision.canvas_pixels
+        side = self.preset.vision.scene_pixels
         picture = np.zeros((side, side, 3), np.uint8)
         frames = tuple(GridFrame(i, Frame(i * tick_ns, picture)) for i in range(spec.frames))
         samples = np.zeros(round(spec.seconds * spec.sample_rate_hz), np.float32)
@@ -129,8 +145,7 @@ class Pipeline:
         scene = self._scene_stream(window, watch)
         audio_tokens, audio_mask, speech = self._audio_stream(window, watch)
         with watch.stage("fusion"):
-            fused = self._encoders.run(
-                "fusion",
+            fused = self._streams.fuse(
                 {
                     "frame_tokens": frame_tokens,
                     "frame_mask": frame_mask,
@@ -138,10 +153,25 @@ class Pipeline:
                     "scene_cls": scene["cls"],
                     "audio_tokens": audio_tokens,
                     "audio_mask": audio_mask,
-                },
+                    "utterances": self._given_utterances(),
+                }
             )
-        state = self._state(window, fused["probabilities"][0], faces, speech, watch.seconds)
-        return Percept(state, fused["prefix"][0], window.transcript)
+        present = {"video": any(window.frames), "audio": bool(window.audio_seen.any())}
+        prefix = self._streams.assemble(fused["prefix"][0], present, self._after_scene)
+        probabilities = fused["probabilities"][0] if self.preset.has_head else self._scored(prefix, watch)
+        return Percept(self._state(window, probabilities, faces, speech, watch.seconds), prefix, window.transcript)
+
+    def _given_utterances(self) -> Float32:
+        """(1, 2, D) of the clip, or zeros."""
+        if self._utterances is not None:
+            return self._utterances[None]
+        return np.zeros((1, self.preset.prefix.utterances, self.preset.audio.width), np.float32)
+
+    def _scored(self, prefix: Float32, watch: _Stopwatch) -> Float32:
+        """Label probabilities of a checkpoint without a head."""
+        assert self._reasoner is not None
+        with watch.stage("labels"), self._speaking:
+            return self._reasoner.score_labels(prefix, self.preset.labels)
 
     def explain(
         self,
@@ -153,73 +183,72 @@ class Pipeline:
     ) -> Explanation:
         """Say why, streaming the text so far to `on_text`; `deadline_seconds` None: the configured one. RuntimeError when the reasoner is
         off."""
-        if self._reasoner is None:
-            raise RuntimeError("this pipeline runs labels only; set reasoner.enabled to true")
         limits = self.config.reasoner
-        return self._reasoner.explain(
-            percept,
-            question=question,
-            on_text=on_text,
-            cancelled=cancelled,
-            max_tokens=limits.max_tokens,
-            deadline_seconds=limits.deadline_seconds if deadline_seconds is None else deadline_seconds,
-            temperature=limits.temperature,
-        )
+        if self._reasoner is None or not limits.enabled:
+            raise RuntimeError("this pipeline runs labels only; set reasoner.enabled to true")
+        with self._speaking:
+            return self._reasoner.explain(
+                percept,
+                question=question,
+                on_text=on_text,
+                cancelled=cancelled,
+                max_tokens=limits.max_tokens,
+                deadline_seconds=limits.deadline_seconds if deadline_seconds is None else deadline_seconds,
+                temperature=limits.temperature,
+            )
 
     def _frame_stream(self, window: Window, watch: _Stopwatch) -> tuple[Float32, Float32, list[Float32 | None]]:
-        """Tokens (1, 16·4, D), mask (1, 16) and each tick's face, None where it has no frame."""
+        """Tokens (1, 16·4, D), mask (1, 16) and each tick's face, None where it has no frame or its encoder looks for none."""
+        vision = self.preset.vision
+        tokens = np.zeros((len(window.frames), vision.tokens_per_frame, vision.width), np.float32)
+        mask = np.array([[entry is not None for entry in window.frames]], np.float32)
+        faces: list[Float32 | None] = [None] * len(window.frames)
+        if not self._streams.has_frames:
+            return tokens.reshape(1, -1, vision.width), mask, faces
+        ring = self._encoded(window, watch)
+        for place, entry in enumerate(window.frames):
+            if entry is not None:
+                encoded = ring[id(entry.frame)].encoded
+                tokens[place], faces[place] = encoded.tokens, encoded.face
+        if self.preset.prefix.absent != "zeros" and mask.any():
+            tokens = tokens[held_places(mask[0])]
+        return tokens.reshape(1, -1, vision.width), mask, faces
+
+    def _encoded(self, window: Window, watch: _Stopwatch) -> dict[int, _Held]:
+        """Every frame of a window, encoded now or held from before."""
         with self._lock:
             held, epoch = self._ring, self._epoch
         present = {id(entry.frame): entry.frame for entry in window.frames if entry}
         ring = {key: encoded for key, encoded in held.items() if key in present}
-        ring |= self._encode_frames([frame for key, frame in present.items() if key not in ring], watch)
+        new = [frame for key, frame in present.items() if key not in ring]
+        if new:
+            with watch.stage("resize"):
+                pixels = self._streams.fit([frame.pixels for frame in new], "frames")
+            with watch.stage("frames"):
+                ring |= {id(frame): _Held(frame, encoded) for frame, encoded in zip(new, self._streams.frames(pixels), strict=True)}
         with self._lock:
             if epoch == self._epoch:
                 self._ring = ring
-        vision = self.preset.vision
-        tokens = np.zeros((len(window.frames), vision.tokens_per_frame, vision.width), np.float32)
-        mask = np.zeros((1, len(window.frames)), np.float32)
-        faces: list[Float32 | None] = [None] * len(window.frames)
-        for place, entry in enumerate(window.frames):
-            if entry is not None:
-                encoded = ring[id(entry.frame)]
-                tokens[place], mask[0, place] = encoded.tokens, 1.0
-                faces[place] = encoded.face
-        return tokens.reshape(1, -1, vision.width), mask, faces
-
-    def _encode_frames(self, frames: list[Frame], watch: _Stopwatch) -> dict[int, _EncodedFrame]:
-        if not frames:
-            return {}
-        with watch.stage("resize"):
-            side = self.preset.vision.canvas_pixels
-            pixels = np.stack([to_canvas(frame.pixels, side) for frame in frames])
-        with watch.stage("frames"):
-            out = self._encoders.run("frame_encoder", {"pixels": pixels})
-        encoded = zip(frames, out["tokens"], out["face"], strict=True)
-        return {id(frame): _EncodedFrame(frame, tokens, face) for frame, tokens, face in encoded}
+        return ring
 
     def _scene_stream(self, window: Window, watch: _Stopwatch) -> dict[str, Float32]:
         present = [entry for entry in window.frames if entry]
-        vision = self.preset.vision
         if not present:
-            empty = np.zeros((1, vision.scene_grid**2, vision.width), np.float32)
-            return {"tokens": empty, "cls": np.zeros((1, vision.width), np.float32)}
+            return self._streams.no_scene
         chosen = present[-1] if self.preset.scene_frame == "newest" else present[len(present) // 2]
         with watch.stage("scene"):
-            canvas = to_canvas(chosen.frame.pixels, vision.canvas_pixels)
-            return self._encoders.run("scene_encoder", {"pixels": canvas[None]})
+            return self._streams.scene(self._streams.fit([chosen.frame.pixels], "scene"))
 
     def _audio_stream(self, window: Window, watch: _Stopwatch) -> tuple[Float32, Float32, float]:
         """Tokens (1, 64, D), mask (1, 64), speech presence."""
-        preset = self.preset.audio
-        per_tick = preset.tokens // window.audio_seen.size
+        per_tick = max(1, self.preset.audio.tokens // window.audio_seen.size)
         mask = np.repeat(window.audio_seen.astype(np.float32), per_tick)[None]
         if not window.audio_seen.any():
-            return np.zeros((1, preset.tokens, preset.width), np.float32), mask, 0.0
+            return self._streams.no_sound, mask, 0.0
         with watch.stage("audio"):
-            out = self._encoders.run("audio_encoder", {"logmel": log_mel(window.samples, preset, window.audio_seen)[None]})
+            tokens, speech = self._streams.sound(window.samples, window.audio_seen)
         loud = float(np.sqrt(np.mean(np.square(window.samples)))) > SILENCE_RMS
-        return out["tokens"], mask, float(out["speech"][0]) if loud else 0.0
+        return tokens, mask, speech if loud else 0.0
 
     def _state(
         self, window: Window, probabilities: Float32, faces: list[Float32 | None], speech: float, seconds: dict[str, float]
@@ -232,7 +261,7 @@ class Pipeline:
             newest_frame_ns=window.newest_frame_ns,
             labels=self.preset.labels,
             probabilities=tuple(float(p) for p in probabilities),
-            face=float(np.mean([face[0] for face in newest])) if newest else 0.0,
+            face=self._face_presence(window, newest),
             speech=speech,
             modalities=tuple(name for name, present in held.items() if present),
             valence=math.nan,
@@ -245,6 +274,11 @@ class Pipeline:
             missing=window.missing,
         )
 
+    def _face_presence(self, window: Window, newest: list[Float32]) -> float:
+        if not self.preset.vision.locates:
+            return math.nan if any(window.frames) else 0.0
+        return float(np.mean([face[0] for face in newest])) if newest else 0.0
+
     def _box(self, window: Window, newest: list[Float32]) -> tuple[float, float, float] | None:
         entry = next((entry for entry in reversed(window.frames) if entry), None)
         if entry is None or not newest or newest[-1][0] < 0.5:
@@ -252,3 +286,29 @@ class Pipeline:
         height, width = entry.frame.pixels.shape[:2]
         _, x, y, size = (float(value) for value in newest[-1])
         return box_to_picture((x, y, size), height, width)
+
+
+def held_places(mask: Float32) -> Int64:
+    """(T,) mask -> for each tick the tick whose frame stands for it: the last one before it, or else the first there is."""
+    there = np.flatnonzero(mask)
+    places: Int64 = there[np.maximum(0, np.searchsorted(there, np.arange(mask.size), side="right") - 1)]
+    return places
+
+
+def read_utterances(paths: Sequence[Path], folder: ModelFolder) -> Float32:
+    """(2, D) of as many .npy files, each (D,) or (1, D). ModelFolderError naming the file that does not fit."""
+    count, width = folder.preset.prefix.utterances, folder.preset.audio.width
+    if len(paths) != count:
+        raise ModelFolderError(
+            f"{folder.root} takes {count} utterance vectors, got {len(paths)}; give the files of FaceMAE and VideoMAE, or none"
+        )
+    rows = []
+    for path in paths:
+        try:
+            row = np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise ModelFolderError(f"{path} cannot be read as a vector: {error}; give an .npy of {width} numbers") from error
+        if row.size != width or not np.isfinite(row).all():
+            raise ModelFolderError(f"{path} holds {row.shape}, not {width} finite numbers; give the vector of one clip")
+        rows.append(row.reshape(width).astype(np.float32))
+    return np.stack(rows)

@@ -7,6 +7,7 @@ Knows nothing about ROS, models or threads.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -99,7 +100,7 @@ class EmotionState:
     """What one window says.
 
     probabilities  one a label, same order, sums to 1
-    face, speech   presence, 0 to 1
+    face, speech   presence, 0 to 1; NaN where there are pictures or sound but the model does not say who is in them
     valence, arousal  NaN unless the model was trained for them
     modalities     of "video", "audio", "text": what the window really held
     stage_seconds  time spent, by stage
@@ -137,8 +138,8 @@ class EmotionState:
 
     @property
     def presence(self) -> float:
-        """How sure somebody is there to be seen or heard."""
-        return max(self.face, self.speech)
+        """How sure somebody is there to be seen or heard; 1 where the model does not say."""
+        return 1.0 if math.isnan(self.face) or math.isnan(self.speech) else max(self.face, self.speech)
 
     @property
     def confidence(self) -> float:

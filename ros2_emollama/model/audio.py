@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .presets import AudioPreset
+from .streams import AudioPreset
 
 _LN10 = math.log(10.0)
 SPEECH_TOKENS = 4  # speech is present when a quarter second of the window is surely speech
@@ -91,6 +91,10 @@ class AudioStream(nn.Module):
         self.loudness = nn.Linear(1, preset.width)
         self.speech = nn.Linear(preset.width, 1)
 
+    def graphs(self) -> dict[str, nn.Module]:
+        """The parts of graphs.py by name; they share this module's weights."""
+        return {"audio_encoder": AudioEncoderGraph(self)}
+
     def forward(self, logmel: Tensor) -> tuple[Tensor, Tensor]:
         """logmel (B, mels, columns) -> tokens (B, 64, D), speech (B,) probability that somebody speaks in the window."""
         tokens, speech = self.tokens_and_speech_logits(logmel)
@@ -105,3 +109,13 @@ class AudioStream(nn.Module):
             tokens = layer(tokens)
         tokens = self.norm(tokens)
         return tokens + self.loudness(level).unsqueeze(1), self.speech(tokens).squeeze(-1)
+
+
+class AudioEncoderGraph(nn.Module):
+    def __init__(self, audio: AudioStream) -> None:
+        super().__init__()
+        self.audio = audio
+
+    def forward(self, logmel: Tensor) -> tuple[Tensor, Tensor]:
+        tokens, speech = self.audio(logmel)
+        return tokens, speech

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..types import Float32
-from .presets import AudioPreset
+from .streams import AudioPreset
 
 FLOOR = 1e-10
 FLOOR_PERCENT = 10

@@ -1,17 +1,23 @@
-"""The whole network but the language model: what training fits, what export/ turns into graphs, what the torch runtime runs."""
+"""The whole network but the language model: what training fits, what export/ turns into graphs, what the torch runtime runs.
+
+A preset's kinds of streams say which modules it is made of. `fuse` is nano's, with masks; what the published presets do between their
+streams and the prefix is `PublishedFusionGraph`.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from .audio import AudioStream
+from .eva import EvaStreams
 from .fusion import ConvAttention, LabelHead
+from .graphs import graph_specs
 from .presets import Preset
+from .streams import AudioPreset, EvaPreset, HubertPreset
 from .vision import VisionStreams
 
 
@@ -42,6 +48,27 @@ def pool_grid(tokens: Tensor, count: int) -> Tensor:
     return tokens.reshape(batch, wanted, step, wanted, step, width).mean(dim=(2, 4)).reshape(batch, count, width)
 
 
+def vision_streams(preset: Preset) -> nn.Module:
+    return EvaStreams(preset.vision) if isinstance(preset.vision, EvaPreset) else VisionStreams(preset.vision)
+
+
+def audio_stream(preset: Preset) -> nn.Module:
+    if isinstance(preset.audio, AudioPreset):
+        return AudioStream(preset.audio, preset.mel_columns)
+    from .speech import HubertStream, WhisperStream  # transformers, which nano does without
+
+    return HubertStream(preset.audio) if isinstance(preset.audio, HubertPreset) else WhisperStream(preset.audio)
+
+
+def projection_widths(preset: Preset) -> dict[str, int]:
+    """Projection → width of what it takes. Utterances have one each: they come from different encoders."""
+    widths = {"scene": preset.vision.scene_width, "frames": preset.vision.width, "audio": preset.audio.width, "cls": preset.vision.width}
+    if preset.fusion:
+        widths["fusion"] = preset.fusion.out
+    parts = {name: widths[name] for name in preset.prefix.parts if name != "utterances"}
+    return parts | {f"utterance_{index}": preset.audio.width for index in range(preset.prefix.utterances)}
+
+
 class EmotionNetwork(nn.Module):
     """Encoders, fusion, label head and prefix projections of one preset."""
 
@@ -49,12 +76,13 @@ class EmotionNetwork(nn.Module):
         super().__init__()
         self.preset = preset
         vision, audio, fusion = preset.vision, preset.audio, preset.fusion
-        self.vision = VisionStreams(vision)
-        self.audio = AudioStream(audio, preset.mel_columns)
-        self.conv_pro_module = ConvAttention(audio.width, vision.width, vision.width, fusion)
-        self.label_head = LabelHead(fusion.out, fusion.head_hidden, audio.tokens, len(preset.labels))
-        widths = {"fusion": fusion.out, "scene": vision.width, "frames": vision.width, "audio": audio.width}
-        self.projections = nn.ModuleDict({name: nn.Linear(width, preset.llama.hidden) for name, width in widths.items()})
+        self.vision = vision_streams(preset)
+        self.audio = audio_stream(preset)
+        if fusion is not None:
+            self.conv_pro_module = ConvAttention(audio.width, vision.width, vision.width, fusion)
+            if fusion.head_hidden:
+                self.label_head = LabelHead(fusion.out, fusion.head_hidden, audio.tokens, len(preset.labels))
+        self.projections = nn.ModuleDict({name: nn.Linear(width, preset.llama.hidden) for name, width in projection_widths(preset).items()})
 
     def fuse(
         self,
@@ -106,36 +134,15 @@ class EmotionNetwork(nn.Module):
         return torch.cat(pieces, dim=1)
 
     def graph(self, name: str) -> nn.Module:
-        """The part of the network that is the graph `name` (see graphs.py), with its inputs in order. KeyError if there is none."""
-        return GRAPHS[name](self)
+        """The part of the network that is the graph `name` (see graphs.py), with its inputs in order. KeyError if there is none.
 
-
-class FrameEncoderGraph(nn.Module):
-    def __init__(self, network: EmotionNetwork) -> None:
-        super().__init__()
-        self.vision = network.vision
-
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        return self.vision.encode_frames(pixels)
-
-
-class SceneEncoderGraph(nn.Module):
-    def __init__(self, network: EmotionNetwork) -> None:
-        super().__init__()
-        self.vision = network.vision
-
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        return self.vision.encode_scene(pixels)
-
-
-class AudioEncoderGraph(nn.Module):
-    def __init__(self, network: EmotionNetwork) -> None:
-        super().__init__()
-        self.audio = network.audio
-
-    def forward(self, logmel: Tensor) -> tuple[Tensor, Tensor]:
-        tokens, speech = self.audio(logmel)
-        return tokens, speech
+        Parts share the network's weights; make them after the weights are loaded.
+        """
+        fusion = FusionGraph if self.preset.prefix.absent == "zeros" else PublishedFusionGraph
+        if name == "fusion":
+            return fusion(self)
+        parts: dict[str, nn.Module] = {**self.vision.graphs(), **self.audio.graphs()}  # type: ignore[operator]
+        return parts[name]
 
 
 class FusionGraph(nn.Module):
@@ -156,9 +163,27 @@ class FusionGraph(nn.Module):
         return torch.softmax(fused.logits, dim=-1), fused.prefix
 
 
-GRAPHS: Mapping[str, type[nn.Module]] = {
-    "frame_encoder": FrameEncoderGraph,
-    "scene_encoder": SceneEncoderGraph,
-    "audio_encoder": AudioEncoderGraph,
-    "fusion": FusionGraph,
-}
+class PublishedFusionGraph(nn.Module):
+    """Streams of one window → prefix, in the order of `PrefixPreset.parts`. Takes the tensors of graphs.py, in their order."""
+
+    def __init__(self, network: EmotionNetwork) -> None:
+        super().__init__()
+        self.network = network
+        self.given = [tensor.name for tensor in graph_specs(network.preset)["fusion"].inputs]
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor]:
+        streams = dict(zip(self.given, tensors, strict=True))
+        network, project = self.network, self.network.projections
+        pieces = []
+        for part, count in network.preset.prefix.parts.items():
+            if part == "fusion":
+                audio, frames = streams["audio_tokens"], streams["frame_tokens"]
+                cls = streams["scene_cls"].unsqueeze(1).expand(-1, audio.shape[1], -1)
+                pieces.append(project[part](network.conv_pro_module(audio, cls, frames)))
+            elif part == "utterances":
+                pieces += [project[f"utterance_{place}"](streams[part][:, place : place + 1]) for place in range(count)]
+            elif part == "cls":
+                pieces.append(project[part](streams["scene_cls"].unsqueeze(1)))
+            else:
+                pieces.append(project[part](streams[{"scene": "scene_tokens", "frames": "frame_tokens", "audio": "audio_tokens"}[part]]))
+        return (torch.cat(pieces, dim=1),)

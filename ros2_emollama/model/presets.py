@@ -1,4 +1,4 @@
-"""The shapes of each model the project knows: plain numbers, no torch.
+"""The shapes of each model the project knows: plain numbers, no torch. Kinds of streams: streams.py.
 
 `nano` is ours and ships with the project. Numbers of published models come from their papers and released code
 (Emotion-LLaMA, arXiv 2406.11161; Emotion-LLaMAv2, arXiv 2601.16449).
@@ -7,135 +7,94 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from .streams import (
+    AudioKind,
+    AudioPreset,
+    EvaPreset,
+    FusionPreset,
+    HubertPreset,
+    LlamaPreset,
+    PrefixPreset,
+    VisionKind,
+    VisionPreset,
+    WhisperPreset,
+    later,
+)
 
 LARGEST = 1e9  # of any number in a preset
 LABELS = ("neutral", "happy", "sad", "angry", "fear", "disgust", "surprise")
 
 
 @dataclass(frozen=True)
-class VisionPreset:
-    """The frame and scene streams.
-
-    canvas_pixels       side of the square picture every frame is letterboxed to
-    locator_pixels      side of the luminance picture the face is searched on
-    locator_channels    widths of the search net's three halvings and its deep part
-    glimpse_pixels      side of the crop the face is read from
-    glimpse_margin      the crop's side as a multiple of the face's height
-    face_channels       widths of the face net: its stem, then one a resolution
-    tokens_per_frame    a square number: the face map is pooled to 2 × 2
-    scene_grid          the scene map is pooled to this many tokens a side
-    """
-
-    canvas_pixels: int = 256
-    locator_pixels: int = 128
-    locator_channels: tuple[int, int, int, int] = (16, 32, 64, 96)
-    glimpse_pixels: int = 48
-    glimpse_margin: float = 1.0
-    face_channels: tuple[int, int, int, int] = (32, 64, 128, 256)
-    tokens_per_frame: int = 4
-    scene_grid: int = 4
-    width: int = 128
-
-
-@dataclass(frozen=True)
-class AudioPreset:
-    """Log-mel front end and encoder; `frames` log-mel columns cover exactly one window."""
-
-    sample_rate_hz: int = 16000
-    mels: int = 64
-    fft_samples: int = 512
-    hop_samples: int = 250
-    channels: tuple[int, int, int, int] = (48, 64, 96, 96)
-    layers: int = 1
-    heads: int = 4
-    tokens: int = 64
-    width: int = 128
-
-
-@dataclass(frozen=True)
-class FusionPreset:
-    """Conv-Attention (Emotion-LLaMAv2, pre-fusion module) and what is read from it."""
-
-    hidden: int = 512
-    width: int = 128
-    out: int = 256
-    conv_blocks: int = 4
-    dropout: float = 0.1
-    head_hidden: int = 128
-
-
-@dataclass(frozen=True)
-class PrefixPreset:
-    """Tokens of each stream the language model sees, in this order."""
-
-    fusion: int = 8
-    scene: int = 4
-    frames: int = 4
-    audio: int = 8
-
-    @property
-    def tokens(self) -> int:
-        return self.fusion + self.scene + self.frames + self.audio
-
-
-@dataclass(frozen=True)
-class LlamaPreset:
-    """LLaMA architecture; a published checkpoint's own config.json wins over this.
-
-    reads_transcripts  it was trained with what people say in its prompt; to any other one a transcript is noise that can lead it astray
-    """
-
-    hidden: int = 256
-    layers: int = 4
-    heads: int = 8
-    kv_heads: int = 8
-    intermediate: int = 768
-    vocab: int = 640
-    context: int = 512
-    rope_theta: float = 10000.0
-    rms_norm_eps: float = 1e-5
-    reads_transcripts: bool = False
-
-
-@dataclass(frozen=True)
 class Preset:
-    """One model: the window it sees, its streams and its language model."""
+    """One model: the window it sees, its streams and its language model.
+
+    fusion  None: the streams go to the language model side by side (v1)
+    prompt  how the language model is asked, one of reasoner/prompt.py's
+    """
 
     name: str
     window_seconds: float
     window_frames: int
     scene_frame: str
     labels: tuple[str, ...]
-    vision: VisionPreset
-    audio: AudioPreset
-    fusion: FusionPreset
+    vision: VisionKind
+    audio: AudioKind
+    fusion: FusionPreset | None
     prefix: PrefixPreset
     llama: LlamaPreset
+    prompt: str = later("nano")
 
     def __post_init__(self) -> None:
         audio = self.audio
-        counts = (audio.sample_rate_hz, audio.hop_samples, audio.tokens, self.vision.tokens_per_frame, self.window_frames)
-        if min(counts) < 1 or self.window_seconds <= 0:
+        counts = (audio.sample_rate_hz, audio.tokens, self.vision.tokens_per_frame, self.window_frames)
+        if min(counts) < 1 or self.window_seconds <= 0 or (not isinstance(audio, HubertPreset) and audio.hop_samples < 1):
             raise ValueError(f"preset {self.name}: window, sample rate, hop and tokens must be positive")
-        columns = self.window_seconds * self.audio.sample_rate_hz / self.audio.hop_samples
-        if columns != int(columns) or int(columns) % self.audio.tokens:
-            raise ValueError(f"preset {self.name}: a window must give a multiple of {self.audio.tokens} log-mel columns, got {columns}")
+        if isinstance(audio, AudioPreset):
+            columns = self.window_seconds * audio.sample_rate_hz / audio.hop_samples
+            if columns != int(columns) or int(columns) % audio.tokens:
+                raise ValueError(f"preset {self.name}: a window must give a multiple of {audio.tokens} log-mel columns, got {columns}")
+        if isinstance(audio, WhisperPreset) and self.window_seconds * audio.sample_rate_hz > audio.columns * audio.hop_samples:
+            longest = audio.columns * audio.hop_samples / audio.sample_rate_hz
+            raise ValueError(f"preset {self.name}: a window may last {longest:g} s at most, got {self.window_seconds:g}")
         if self.scene_frame not in ("newest", "middle"):
             raise ValueError(f"preset {self.name}: scene_frame must be newest or middle, got {self.scene_frame!r}")
+        if self.fusion and not self.vision.frame_pixels:
+            raise ValueError(f"preset {self.name}: fusion needs a frame stream; give vision.frame_pixels, or no fusion")
 
     @property
     def mel_columns(self) -> int:
+        """Log-mel columns the audio encoder takes. AttributeError for one that takes samples."""
+        assert not isinstance(self.audio, HubertPreset)
+        if isinstance(self.audio, WhisperPreset):
+            return self.audio.columns
         return int(self.window_seconds * self.audio.sample_rate_hz / self.audio.hop_samples)
+
+    @property
+    def window_samples(self) -> int:
+        return round(self.window_seconds * self.audio.sample_rate_hz)
 
     @property
     def frame_tokens(self) -> int:
         return self.window_frames * self.vision.tokens_per_frame
 
+    @property
+    def has_head(self) -> bool:
+        """Labels come from a head on the fused tokens; without one the language model scores them."""
+        return self.fusion is not None and self.fusion.head_hidden > 0
+
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """What a manifest holds; `preset_from_dict` reads it."""
+        told = _told(self)
+        for part in ("vision", "audio"):
+            kind = getattr(self, part).kind
+            told[part] = told[part] if kind == "nano" else {"kind": kind, **told[part]}
+        return told
 
 
 NANO = Preset(
@@ -165,7 +124,40 @@ TINY = Preset(
     llama=LlamaPreset(hidden=64, layers=2, heads=2, kv_heads=2, intermediate=128, vocab=512, reads_transcripts=True),
 )
 
-PRESETS = {preset.name: preset for preset in (NANO, TINY)}
+LLAMA_2_7B = LlamaPreset(
+    hidden=4096, layers=32, heads=32, kv_heads=32, intermediate=11008, vocab=32000, context=1024, reads_transcripts=True
+)
+
+# The labels are those of the authors' demo; a checkpoint answers with any of its training sets' words, as its prompt lists them.
+EMOTION_LLAMA_V2 = Preset(
+    name="emotion_llama_v2",
+    window_seconds=4.0,
+    window_frames=16,
+    scene_frame="middle",
+    labels=("anger", "disgust", "fear", "happy", "neutral", "sad", "surprise"),
+    vision=EvaPreset(),
+    audio=WhisperPreset(),
+    fusion=FusionPreset(head_hidden=0),
+    prefix=PrefixPreset(fusion=64, scene=256, frames=64, audio=64, absent="left_out"),
+    llama=LLAMA_2_7B,
+    prompt="emotion_llama_v2",
+)
+
+EMOTION_LLAMA = Preset(
+    name="emotion_llama",
+    window_seconds=4.0,
+    window_frames=16,
+    scene_frame="middle",
+    labels=("happy", "sad", "neutral", "angry", "worried", "surprise", "fear", "contempt", "doubt"),
+    vision=EvaPreset(frame_pixels=0, frame_blocks=0),
+    audio=HubertPreset(),
+    fusion=None,
+    prefix=PrefixPreset(fusion=0, scene=256, frames=0, utterances=2, audio=1, cls=1, absent="left_out"),
+    llama=LLAMA_2_7B,
+    prompt="emotion_llama",
+)
+
+PRESETS = {preset.name: preset for preset in (NANO, TINY, EMOTION_LLAMA_V2, EMOTION_LLAMA)}
 
 
 def find_preset(name: str) -> Preset:
@@ -174,6 +166,16 @@ def find_preset(name: str) -> Preset:
         near = get_close_matches(name, PRESETS) or sorted(PRESETS)
         raise KeyError(f"no preset {name!r}; did you mean {' or '.join(near)}?")
     return PRESETS[name]
+
+
+def _told(part: Any) -> dict[str, Any]:
+    """Fields by name, without those that are younger than the first manifests and hold their default."""
+    told = {}
+    for item in dataclasses.fields(part):
+        value = getattr(part, item.name)
+        if not (item.metadata.get("later") and value == item.default):
+            told[item.name] = _told(value) if dataclasses.is_dataclass(value) else value
+    return told
 
 
 def _build(kind: type[Any], values: dict[str, Any]) -> Any:
@@ -189,6 +191,10 @@ def _build(kind: type[Any], values: dict[str, Any]) -> Any:
 
 def _checked(name: str, hint: Any, value: Any) -> Any:
     """A value of the type its field has: numbers positive and finite, lists as tuples. ValueError naming the field."""
+    if get_origin(hint) in (Union, types.UnionType):
+        if not isinstance(value, get_args(hint)):
+            raise ValueError(f"{name} must be one of {', '.join(kind.__name__ for kind in get_args(hint))}, got {value!r:.60}")
+        return value
     if get_origin(hint) is tuple:
         kinds = get_args(hint)
         if not isinstance(value, (list, tuple)) or not value or (Ellipsis not in kinds and len(kinds) != len(value)):
@@ -202,9 +208,26 @@ def _checked(name: str, hint: Any, value: Any) -> Any:
     return value
 
 
+KINDS: dict[str, dict[str, type[Any]]] = {
+    "vision": {kind.kind: kind for kind in (VisionPreset, EvaPreset)},
+    "audio": {kind.kind: kind for kind in (AudioPreset, WhisperPreset, HubertPreset)},
+    "fusion": {"": FusionPreset},
+    "prefix": {"": PrefixPreset},
+    "llama": {"": LlamaPreset},
+}
+
+
+def _part(name: str, values: Any) -> Any:
+    """One part of a preset from what a manifest holds: its kind's class, nano's where no kind is named."""
+    kinds, told = KINDS[name], dict(values)
+    kind = told.pop("kind", "nano" if "nano" in kinds else "")
+    if kind not in kinds:
+        raise ValueError(f"{name} is of unknown kind {kind!r:.40}; known: {', '.join(kinds)}")
+    return _build(kinds[kind], told)
+
+
 def preset_from_dict(values: dict[str, Any]) -> Preset:
     """Inverse of `Preset.to_dict`. ValueError naming unknown fields."""
-    parts = {"vision": VisionPreset, "audio": AudioPreset, "fusion": FusionPreset, "prefix": PrefixPreset, "llama": LlamaPreset}
-    built = {key: _build(parts[key], value) if key in parts else value for key, value in values.items()}
+    built = {key: _part(key, value) if key in KINDS and value is not None else value for key, value in values.items()}
     preset: Preset = _build(Preset, built)
     return preset

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .presets import VisionPreset
+from .streams import VisionPreset
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
@@ -175,6 +175,10 @@ class VisionStreams(nn.Module):
         self.scene_project = nn.Linear(preset.locator_channels[3], preset.width)
         self.scene_cls = nn.Linear(preset.locator_channels[3], preset.width)
 
+    def graphs(self) -> dict[str, nn.Module]:
+        """The parts of graphs.py by name; they share this module's weights."""
+        return {"frame_encoder": FrameEncoderGraph(self), "scene_encoder": SceneEncoderGraph(self)}
+
     def locate(self, luma: Tensor) -> Located:
         located: Located = self.locator(F.avg_pool2d(luma, self.preset.canvas_pixels // self.preset.locator_pixels))
         return located
@@ -198,3 +202,21 @@ class VisionStreams(nn.Module):
         """trunk (B, C, G, G) of the Locator -> tokens (B, P, D), cls (B, D)."""
         pooled = F.avg_pool2d(trunk, trunk.shape[-1] // self.preset.scene_grid)
         return self.scene_project(pooled.flatten(2).transpose(1, 2)), self.scene_cls(trunk.mean(dim=(2, 3)))
+
+
+class FrameEncoderGraph(nn.Module):
+    def __init__(self, vision: VisionStreams) -> None:
+        super().__init__()
+        self.vision = vision
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        return self.vision.encode_frames(pixels)
+
+
+class SceneEncoderGraph(nn.Module):
+    def __init__(self, vision: VisionStreams) -> None:
+        super().__init__()
+        self.vision = vision
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        return self.vision.encode_scene(pixels)

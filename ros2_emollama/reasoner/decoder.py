@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from ..model.presets import Preset
 from ..runtime.base import LlamaSession
 from ..types import Explanation, Float32, Percept
-from .prompt import EOS, SPECIAL_TOKENS, Prompt, build_prompt, special_id
+from .prompt import Prompt, prompts_of
 from .sampling import choose, goes_round, log_softmax, penalise_repeats
 
 
@@ -29,10 +29,10 @@ class Reasoner:
         self._tokenizer = Tokenizer.from_file(str(tokenizer_path))
         self._preset = preset
         self._rng = np.random.default_rng(seed)
-        special = {token: special_id(self._tokenizer, token) for token in SPECIAL_TOKENS}
-        self._end = special[EOS]
+        self._prompts = prompts_of(preset, self._tokenizer)
+        self._end = self._prompts.end
         unused = range(self._tokenizer.get_vocab_size(), preset.llama.vocab)
-        self._unsayable = np.array([*(set(special.values()) - {self._end}), *unused])
+        self._unsayable = np.array([*self._prompts.unsayable, *unused])
         self._constant: tuple[int, ...] = ()  # what the cache holds: the constant prompt,
         self._constant_end = 0
         self._prefix: Float32 | None = None  # then this window's prefix,
@@ -42,10 +42,15 @@ class Reasoner:
     def name(self) -> str:
         return self._session.name
 
+    @property
+    def after_scene(self) -> Float32:
+        """(M, hidden) embeddings of what the prompt has inside the prefix, after the scene's tokens; M is 0 where it has nothing there."""
+        return self._session.embed(np.array(self._prompts.after_scene, np.int64))
+
     def warm_up(self) -> None:
         """Compute the constant prompt and run one decode step."""
         prefix = np.zeros((self._preset.prefix.tokens, self._preset.llama.hidden), np.float32)
-        self._question(prefix, build_prompt(self._tokenizer, "reason", label=self._preset.labels[0]))
+        self._question(prefix, self._prompts.build("reason", label=self._preset.labels[0]))
         self._extend([self._end])
         self._prefix = None
 
@@ -57,7 +62,7 @@ class Reasoner:
         """
         if not labels or len(set(labels)) != len(labels):
             raise ValueError(f"labels must be given and all different, got {', '.join(labels) or 'none'}")
-        logits = self._question(prefix, build_prompt(self._tokenizer, "emotion"))
+        logits = self._question(prefix, self._prompts.build("emotion"))
         answers = [(*self._tokenizer.encode(label, add_special_tokens=False).ids, self._end) for label in labels]
         scores = self._score(answers, logits)
         found = np.array([scores[answer] for answer in answers])
@@ -88,7 +93,7 @@ class Reasoner:
         answer = _Answer(self._tokenizer, started, on_text)
         label = percept.state.label if percept.state.label in percept.state.labels else percept.state.likeliest  # asked about nobody
         transcript = percept.transcript if self._preset.llama.reads_transcripts else ""
-        prompt = build_prompt(self._tokenizer, "reason", label, transcript, question)
+        prompt = self._prompts.build("reason", label, transcript, question)
         reason = ended() or self._speak(percept.prefix, prompt, answer, ended, max_tokens, temperature)
         return Explanation(percept.state, answer.text, True, reason, len(answer.ids), answer.first_seconds, time.monotonic() - started)
 

@@ -1,4 +1,4 @@
-"""The exact prompt of nano, and what a transcript may bring into it.
+"""The exact prompt of nano, and what a transcript may bring into any prompt. Those of published checkpoints: published.py.
 
     <s> You see and hear a person through a robot's camera and microphone.     constant: its KV is kept for good
     [prefix: the window's tokens]
@@ -14,8 +14,11 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from ..model.presets import Preset
 
 PAD, BOS, EOS, UNK = "<pad>", "<s>", "</s>", "<unk>"
 SPECIAL_TOKENS = (PAD, BOS, EOS, UNK)
@@ -39,6 +42,47 @@ class Prompt:
     after_prefix: tuple[int, ...]
 
 
+class Prompts(Protocol):
+    """How one model is asked.
+
+    end          id that ends an answer
+    unsayable    ids of marks that never stand in an answer
+    after_scene  ids that stand inside the prefix, after the scene's tokens
+    """
+
+    end: int
+    unsayable: frozenset[int]
+    after_scene: tuple[int, ...]
+
+    def build(self, task: str, label: str = "", transcript: str = "", question: str = "") -> Prompt:
+        """See `build_prompt`."""
+
+
+class NanoPrompts:
+    """`build_prompt`, with the tokenizer it belongs to."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        special = {token: special_id(tokenizer, token) for token in SPECIAL_TOKENS}
+        self.end = special[EOS]
+        self.unsayable = frozenset(special.values()) - {self.end}
+        self.after_scene: tuple[int, ...] = ()
+
+    def build(self, task: str, label: str = "", transcript: str = "", question: str = "") -> Prompt:
+        return build_prompt(self._tokenizer, task, label, transcript, question)
+
+
+def prompts_of(preset: Preset, tokenizer: Tokenizer) -> Prompts:
+    """How that preset's language model is asked. ValueError when the tokenizer is not its own."""
+    if preset.prompt == "nano":
+        return NanoPrompts(tokenizer)
+    from .published import STYLES, PublishedPrompts
+
+    if preset.prompt not in STYLES:
+        raise ValueError(f"preset.prompt must be nano, {', '.join(STYLES)}, got {preset.prompt!r}; import or export the model again")
+    return PublishedPrompts(STYLES[preset.prompt], tokenizer, preset)
+
+
 def clean_text(text: str, limit: int) -> str:
     """One line of plain text: no control or formatting characters, no marks of ours, single spaces, at most `limit` characters."""
     normal = unicodedata.normalize("NFKC", text[: 8 * limit])  # full-width marks become plain ones here, so this comes first
@@ -55,12 +99,12 @@ def build_prompt(tokenizer: Tokenizer, task: str, label: str = "", transcript: s
     question    asked instead of the task's own question, after its mark; empty for none
     """
     asked = QUESTIONS[task].format(label=label)
-    own = _first_tokens(tokenizer, clean_text(question, QUESTION_CHARACTERS))
+    own = first_tokens(tokenizer, clean_text(question, QUESTION_CHARACTERS))
     if own:
         asked = f"{asked.split(']')[0]}] The emotion is {label}. {own}" if label else f"{asked.split(']')[0]}] {own}"
-    said = _first_tokens(tokenizer, clean_text(transcript, TRANSCRIPT_CHARACTERS))
+    said = first_tokens(tokenizer, clean_text(transcript, TRANSCRIPT_CHARACTERS))
     after = (f' They said: "{said}".' if said else "") + f" {asked}"
-    return Prompt((special_id(tokenizer, BOS), *_ids(tokenizer, CONSTANT)), tuple(_ids(tokenizer, after)))
+    return Prompt((special_id(tokenizer, BOS), *plain_ids(tokenizer, CONSTANT)), tuple(plain_ids(tokenizer, after)))
 
 
 def special_id(tokenizer: Tokenizer, token: str) -> int:
@@ -71,15 +115,15 @@ def special_id(tokenizer: Tokenizer, token: str) -> int:
     return found
 
 
-def _ids(tokenizer: Tokenizer, text: str) -> list[int]:
+def plain_ids(tokenizer: Tokenizer, text: str) -> list[int]:
     """Ids of plain text; a special token spelled out in it is refused by construction (see clean_text) and never parsed."""
     ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
     return ids
 
 
-def _first_tokens(tokenizer: Tokenizer, text: str) -> str:
+def first_tokens(tokenizer: Tokenizer, text: str) -> str:
     """As much of a text as TEXT_TOKENS hold, in whole characters."""
-    ids = _ids(tokenizer, text)
+    ids = plain_ids(tokenizer, text)
     if len(ids) <= TEXT_TOKENS:
         return text
     kept: str = tokenizer.decode(ids[:TEXT_TOKENS])

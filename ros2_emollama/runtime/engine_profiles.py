@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import math
 
-from ..model.graphs import GraphSpec
-from ..model.presets import LlamaPreset, Preset
+from ..model.graphs import GraphSpec, free_sizes
+from ..model.presets import Preset
+from ..model.streams import LlamaPreset
 
 PAST_STEP = 128  # positions
 LONGEST_CHUNK = 256  # positions computed at once; a longer prompt is given in pieces
@@ -24,15 +25,16 @@ Shapes = dict[str, list[list[int]]]
 
 
 def encoder_profiles(spec: GraphSpec, preset: Preset) -> tuple[Shapes, ...]:
-    """One profile: a free size is a number of frames, from 1 to a window's, and mostly 1. Nothing where no size is free."""
+    """One profile, of the sizes that graphs.free_sizes gives; none where no size is free."""
+    sizes = free_sizes(preset)
     free = [tensor for tensor in spec.inputs if any(isinstance(size, str) for size in tensor.shape)]
     if not free:
         return ()
 
-    def filled(shape: tuple[int | str, ...], frames: int) -> list[int]:
-        return [frames if isinstance(size, str) else size for size in shape]
+    def filled(shape: tuple[int | str, ...], which: int) -> list[int]:
+        return [sizes[size][which] if isinstance(size, str) else size for size in shape]
 
-    return ({tensor.name: [filled(tensor.shape, frames) for frames in (1, 1, preset.window_frames)] for tensor in free},)
+    return ({tensor.name: [filled(tensor.shape, which) for which in range(3)] for tensor in free},)
 
 
 def past_room(positions: int) -> int:

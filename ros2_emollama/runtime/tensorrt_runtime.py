@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ..model.folder import ModelFolder
 from ..model.graphs import graph_specs
-from ..model.presets import LlamaPreset
+from ..model.streams import LlamaPreset
 from ..types import Float32, Int64
 from .base import Tensors, check_inputs, check_room
 from .cuda import CudaError

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, DynamicCache
 
 from ..model.folder import ModelFolder
 from ..model.graphs import graph_specs
 from ..model.network import EmotionNetwork
+from ..model.weights import apply_adapter, network_weights, weight_files
 from ..types import Float32, Int64
 from .base import RuntimeUnavailable, Tensors, check_inputs, check_room
 
@@ -20,12 +20,12 @@ class TorchEncoders:
     """The encoder graphs as modules, weights from network.safetensors."""
 
     def __init__(self, folder: ModelFolder, threads: int = 1) -> None:
-        path = folder.root / "network.safetensors"
-        if not path.is_file():
+        if not weight_files(folder.root):
+            path = folder.root / "network.safetensors"
             raise RuntimeUnavailable(f"{path} is missing, and the torch runtime needs it; use model.runtime onnxruntime")
         torch.set_num_threads(threads)
         network = EmotionNetwork(folder.preset).eval()
-        network.load_state_dict(load_file(path))
+        network.load_state_dict(network_weights(folder.root), assign=True)
         self._specs = graph_specs(folder.preset)
         self._graphs = {name: network.graph(name).eval() for name in self._specs}
 
@@ -38,7 +38,8 @@ class TorchEncoders:
         spec = self._specs[graph]
         check_inputs(spec, inputs)
         with torch.inference_mode():
-            outputs = self._graphs[graph](*(torch.from_numpy(np.ascontiguousarray(inputs[tensor.name])) for tensor in spec.inputs))
+            told = self._graphs[graph](*(torch.from_numpy(np.ascontiguousarray(inputs[tensor.name])) for tensor in spec.inputs))
+        outputs = (told,) if isinstance(told, torch.Tensor) else told
         return {tensor.name: value.numpy() for tensor, value in zip(spec.outputs, outputs, strict=True)}
 
 
@@ -50,6 +51,8 @@ class TorchLlama:
             raise RuntimeUnavailable(f"{folder.root} has no LLaMA weights for torch; use model.runtime onnxruntime")
         torch.set_num_threads(threads)
         self._model: Any = AutoModelForCausalLM.from_pretrained(folder.language("weights"), dtype=torch.float32).eval()
+        if "adapter" in folder.manifest.language:
+            apply_adapter(self._model, folder.language("adapter"))
         self._context = folder.preset.llama.context
         self._cache = DynamicCache()
 

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from ros2_emollama.model.presets import LlamaPreset
+from ros2_emollama.model.streams import LlamaPreset
 
 OPSET = 21
 

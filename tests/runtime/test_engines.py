@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export import build_trt
 from ros2_emollama.model.folder import open_folder
-from ros2_emollama.model.presets import LlamaPreset
+from ros2_emollama.model.streams import LlamaPreset
 from ros2_emollama.runtime import engine_build, engine_cache
 from ros2_emollama.runtime.base import RuntimeUnavailable
 from ros2_emollama.runtime.engine_build import BuildRequest, build_engine, manifest_path

@@ -12,7 +12,7 @@ pytest.importorskip("onnx")
 
 from ros2_emollama.model.folder import ModelFolder, open_folder
 from ros2_emollama.model.graphs import graph_specs
-from ros2_emollama.model.presets import LlamaPreset
+from ros2_emollama.model.streams import LlamaPreset
 from ros2_emollama.runtime.cuda import CudaError
 from ros2_emollama.runtime.engine_profiles import PAST_STEP, encoder_profiles, language_profiles, past_room
 from ros2_emollama.runtime.engine_runner import EngineRunner, LoadedEngine
