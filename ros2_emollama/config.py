@@ -17,7 +17,12 @@ class ModelConfig(Section):
 
     section: ClassVar[str] = "model"
     path: str = option("nano", "a shipped model's name, or a model folder")
-    runtime: str = option("auto", "what runs the graphs; auto: the fastest installed", choices=("auto", "onnxruntime", "torch"))
+    runtime: str = option(
+        "auto",
+        "what runs the graphs; auto: TensorRT, else ONNX Runtime on the GPU, else on the CPU",
+        choices=("auto", "tensorrt", "onnxruntime_tensorrt", "onnxruntime_cuda", "onnxruntime", "torch"),
+    )
+    engines: str = option("", "folder of TensorRT engines, built there where they are missing; empty: in ~/.cache/emollama", empty=True)
     threads: int = option(1, "CPU threads for one graph; leave a core to the rest of the robot", minimum=1, maximum=64)
 
 

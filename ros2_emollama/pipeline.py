@@ -88,7 +88,8 @@ class Pipeline:
         # NumPy's own threads too: waiting for a second one on a busy core made log-mel five times as long at the 95th percentile.
         threadpool_limits(config.model.threads, user_api="blas")
         speaks = config.reasoner.enabled or not folder.preset.has_head
-        encoders, session = open_runtime(folder, config.model.runtime, config.model.threads, with_language=speaks)
+        engines = Path(config.model.engines).expanduser() if config.model.engines else None
+        encoders, session = open_runtime(folder, config.model.runtime, config.model.threads, speaks, engines)
         reasoner = Reasoner(session, folder.language("tokenizer"), folder.preset) if session is not None else None
         return cls(folder, encoders, reasoner, config, given)
 

@@ -6,7 +6,9 @@ given once in model/graphs.py; typed calls on top of them are the pipeline's.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -20,6 +22,11 @@ Tensors = Mapping[str, npt.NDArray[np.generic]]
 
 class RuntimeUnavailable(RuntimeError):
     """This machine cannot run that runtime; the message ends with the cure."""
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept: $XDG_CACHE_HOME/emollama, by default ~/.cache/emollama."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emollama"
 
 
 class Encoders(Protocol):

@@ -5,6 +5,7 @@ No torch. Threads never spin: on a robot the cores belong to others too.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,38 +18,64 @@ from safetensors.numpy import load_file
 from ..model.folder import ModelFolder, ModelFolderError
 from ..model.graphs import GraphSpec, graph_specs
 from ..types import Float32, Int64
-from .base import Tensors, check_inputs, check_room, sees
+from .base import Tensors, cache_folder, check_inputs, check_room, sees
 
-PREFERRED = ("CUDAExecutionProvider", "CPUExecutionProvider")
+logger = logging.getLogger(__name__)
+
+TENSORRT, CUDA, CPU = "TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"
+PREFERRED = (CUDA, CPU)
 HIDDEN_SCORE = -30000.0  # added to what a position must not see; within float16
 
 
-def providers() -> list[str]:
-    """What this build offers of what we use, best first. What a session really got is in its `name`."""
+def providers(wanted: Sequence[str] = PREFERRED) -> list[str]:
+    """What this build offers of what is wanted, in that order. What a session really got is in its `name`."""
     available = ort.get_available_providers()
-    return [name for name in PREFERRED if name in available]
+    return [name for name in wanted if name in available]
 
 
-def open_session(path: Path, threads: int) -> ort.InferenceSession:
-    """A session on one file. ModelFolderError when it cannot be loaded."""
+def open_session(path: Path, threads: int, wanted: Sequence[str] = PREFERRED) -> ort.InferenceSession:
+    """A session on one file. ModelFolderError when it cannot be loaded.
+
+    Each provider of `wanted` stands in for what the ones before it cannot run. ONNX Runtime drops one that fails without an error: where
+    the first that this build offers was not got, a warning says so.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.log_severity_level = 3
+    asked = providers(wanted)
     try:
-        return ort.InferenceSession(str(path), options, providers=providers())
+        session = ort.InferenceSession(str(path), options, providers=[(name, provider_options(name)) for name in asked])
     except Exception as error:  # onnxruntime's own exception classes share no base but Exception
         raise ModelFolderError(f"{path} cannot be loaded by ONNX Runtime {ort.__version__}: {error}; export the model again") from error
+    got = session.get_providers()[0]
+    if got != asked[0]:
+        logger.warning("%s: ONNX Runtime was asked for %s and gives %s; see: emollama doctor", path.name, asked[0], got)
+    return session
+
+
+def provider_options(name: str) -> dict[str, str]:
+    """TensorRT's provider keeps its engines, or it would build them at every start."""
+    if name != TENSORRT:
+        return {}
+    kept = cache_folder() / "onnxruntime-tensorrt"
+    kept.mkdir(parents=True, exist_ok=True)
+    return {
+        "trt_engine_cache_enable": "1",
+        "trt_timing_cache_enable": "1",
+        "trt_engine_cache_path": str(kept),
+        "trt_timing_cache_path": str(kept),
+    }
 
 
 class OnnxEncoders:
     """The encoder graphs of one folder."""
 
-    def __init__(self, folder: ModelFolder, threads: int = 1) -> None:
+    def __init__(self, folder: ModelFolder, threads: int = 1, wanted: Sequence[str] = PREFERRED) -> None:
         self._specs = graph_specs(folder.preset)
-        self._sessions = {name: open_session(folder.graph(name), threads) for name in self._specs}
+        self._sessions = {name: open_session(folder.graph(name), threads, wanted) for name in self._specs}
         for name, spec in self._specs.items():
             check_graph(spec, self._sessions[name], folder.graph(name))
         self._outputs = {name: [output.name for output in session.get_outputs()] for name, session in self._sessions.items()}
@@ -81,17 +108,17 @@ class OnnxLlama:
     number. Decoding binds each buffer once and changes only the inputs whose shape grows.
     """
 
-    def __init__(self, folder: ModelFolder, threads: int = 1) -> None:
+    def __init__(self, folder: ModelFolder, threads: int = 1, wanted: Sequence[str] = PREFERRED) -> None:
         preset, path = folder.preset.llama, folder.language("graph")
-        self._session = open_session(path, threads)
+        self._session = open_session(path, threads, wanted)
         self._inputs = {item.name: item for item in self._session.get_inputs()}
-        self._table = _embedding_table(folder.language("embeddings"), preset.hidden)
+        self._table = embedding_table(folder.language("embeddings"), preset.hidden)
         self._context, self._hidden = preset.context, preset.hidden
         longest = self._session.get_modelmeta().custom_metadata_map.get("context", "")
         if longest.isdigit() and int(longest) < self._context:
             cure = f"quantise the language model again with --context {self._context}"
             raise ModelFolderError(f"{path} holds {longest} positions, its manifest says {self._context}; {cure}")
-        self._device = "cuda" if self._session.get_providers()[0] == "CUDAExecutionProvider" else "cpu"
+        self._device = "cuda" if self._session.get_providers()[0] == CUDA else "cpu"
         self._position = 0
         self._mask = np.ones((1, self._context), np.int64)
         self._places = np.arange(self._context, dtype=np.int64)[None]
@@ -177,7 +204,8 @@ class OnnxLlama:
         self._position = position
 
 
-def _embedding_table(path: Path, hidden: int) -> npt.NDArray[np.generic]:
+def embedding_table(path: Path, hidden: int) -> npt.NDArray[np.generic]:
+    """(vocabulary, hidden), as it is stored. ModelFolderError where the file holds anything else."""
     table: npt.NDArray[np.generic] | None = load_file(path).get("embeddings")
     if table is None or table.ndim != 2 or table.shape[1] != hidden:
         raise ModelFolderError(f"{path} must hold one tensor 'embeddings' of (vocabulary, {hidden}); export the language model again")

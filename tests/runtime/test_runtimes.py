@@ -136,5 +136,5 @@ def test_the_context_cannot_overflow_nor_be_wound_forward(onnx: tuple) -> None:
 
 
 def test_an_unknown_runtime_is_answered_with_the_known_ones(folder: ModelFolder) -> None:
-    with pytest.raises(RuntimeUnavailable, match="choose auto, onnxruntime or torch"):
+    with pytest.raises(RuntimeUnavailable, match=r"choose auto, tensorrt, .*onnxruntime or torch"):
         open_runtime(folder, "tensorflow")
