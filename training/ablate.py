@@ -67,7 +67,7 @@ def _perception(preset: Preset, paths: Paths, steps: int, name: str, kinds: dict
 
 def _fusions(preset: Preset, paths: Paths, steps: int) -> dict[str, Callable[[], Row]]:
     def row(kind: str) -> Callable[[], Row]:
-        changed = dataclasses.replace(preset, fusion=dataclasses.replace(preset.fusion, kind=kind))
+        changed = dataclasses.replace(preset, fusion=dataclasses.replace(preset.fusion, method=kind))
         return lambda: _perception(changed, paths, steps, kind, KINDS)
 
     return {kind: row(kind) for kind in FUSIONS}

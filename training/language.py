@@ -30,7 +30,7 @@ from .transcripts import some_transcript
 from .windows_of import KINDS, Batch, WindowMaker
 
 DESCRIBE_SCHEDULE = Schedule(steps=300, batch=32, learning_rate=2e-3, weight_decay=0.05, validate_every=300)
-COGNITION_SCHEDULE = Schedule(steps=1500, batch=32, learning_rate=2e-3, weight_decay=0.05, validate_every=500)
+COGNITION_SCHEDULE = Schedule(steps=2200, batch=32, learning_rate=2e-3, weight_decay=0.05, validate_every=1100)
 DESCRIBE_TASKS = {"emotion": 0.1, "cues": 0.6, "face": 0.15, "voice": 0.15}
 COGNITION_TASKS = {"emotion": 0.05, "cues": 0.1, "face": 0.1, "voice": 0.1, "reason": 0.65}
 OTHER_LABEL_SHARE = 0.15

@@ -17,7 +17,7 @@ from .paths import Paths
 from .readout import told_ranks
 from .windows_of import KINDS, Batch, WindowMaker
 
-PERCEPTION_SCHEDULE = Schedule(steps=900, batch=96, learning_rate=1.5e-3, weight_decay=0.05, validate_every=300)
+PERCEPTION_SCHEDULE = Schedule(steps=1500, batch=96, learning_rate=1.5e-3, weight_decay=0.05, validate_every=500)
 
 
 def window_makers(network: EmotionNetwork, paths: Paths) -> tuple[WindowMaker, WindowMaker]:

@@ -161,14 +161,14 @@ FUSIONS = {
     "q_former": QFormerFusion,
     "none": NoFusion,
 }
-"""By `FusionPreset.kind`; all take and give what ConvAttention does."""
+"""By `FusionPreset.method`; all take and give what ConvAttention does."""
 
 
 def make_fusion(audio_width: int, scene_width: int, frame_width: int, preset: FusionPreset) -> nn.Module:
-    """ValueError naming the kinds there are."""
-    if preset.kind not in FUSIONS:
-        raise ValueError(f"fusion.kind must be one of {', '.join(FUSIONS)}, got {preset.kind!r}")
-    return FUSIONS[preset.kind](audio_width, scene_width, frame_width, preset)
+    """ValueError naming the methods there are."""
+    if preset.method not in FUSIONS:
+        raise ValueError(f"fusion.method must be one of {', '.join(FUSIONS)}, got {preset.method!r}")
+    return FUSIONS[preset.method](audio_width, scene_width, frame_width, preset)
 
 
 TEMPERATURES = ("both", "video", "audio", "none")

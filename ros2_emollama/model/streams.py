@@ -184,7 +184,7 @@ class FusionPreset:
     """Conv-Attention (Emotion-LLaMAv2, pre-fusion module) and what is read from it.
 
     head_hidden  0: it has no label head
-    kind         what stands between the streams, one of fusion.FUSIONS: "conv_attention", or what the paper compares it with
+    method       what stands between the streams, one of fusion.FUSIONS: "conv_attention", or what the paper compares it with
     """
 
     hidden: int = 512
@@ -193,7 +193,7 @@ class FusionPreset:
     conv_blocks: int = 4
     dropout: float = 0.1
     head_hidden: int = 128
-    kind: str = later("conv_attention")
+    method: str = later("conv_attention")
 
 
 @dataclass(frozen=True)

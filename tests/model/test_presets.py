@@ -21,6 +21,11 @@ def test_every_preset_survives_its_json(preset: Preset) -> None:
     assert preset_from_dict(json.loads(json.dumps(preset.to_dict()))) == preset
 
 
+def test_another_fusion_survives_its_json() -> None:
+    other = replace(NANO, fusion=replace(NANO.fusion, method="q_former"))
+    assert preset_from_dict(json.loads(json.dumps(other.to_dict()))) == other != NANO
+
+
 def test_nanos_manifest_holds_no_word_of_what_came_later() -> None:
     told = NANO.to_dict()
     assert list(told) == [

@@ -60,14 +60,14 @@ def run(tmp_path: Path) -> Path:
 def test_every_fusion_takes_and_gives_what_conv_attention_does() -> None:
     for kind in FUSIONS:
         torch.manual_seed(0)
-        module = make_fusion(5, 6, 7, FusionPreset(hidden=8, width=4, out=3, kind=kind)).eval()
+        module = make_fusion(5, 6, 7, FusionPreset(hidden=8, width=4, out=3, method=kind)).eval()
         streams = [torch.randn(2, 64, width, requires_grad=True) for width in (5, 6, 7)]
         fused = module(*streams)
         assert fused.shape == (2, 64, 3)
         fused.sum().backward()
         assert all(stream.grad.abs().sum() > 0 for stream in streams), kind
     with pytest.raises(ValueError, match="conv_attention, conv, attention, q_former, none, got 'mean'"):
-        make_fusion(5, 6, 7, FusionPreset(kind="mean"))
+        make_fusion(5, 6, 7, FusionPreset(method="mean"))
 
 
 def test_ablations_compare_equal_steps_and_are_made_once(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
