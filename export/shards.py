@@ -31,6 +31,7 @@ class ShardWriter:
     def _flush(self) -> None:
         path = self._folder / f"{self._stem}-part-{len(self._files) + 1:05d}.safetensors"
         save_file(self._held, path, {"format": "pt"})
+        path.chmod(0o644)  # safetensors leaves it to its owner alone, and a robot's node may be another user's
         self._files.append((path, list(self._held)))
         self._held, self._held_bytes = {}, 0
 

@@ -33,7 +33,7 @@ from ros2_emollama.model.folder import Manifest, ModelFolder, ModelFolderError, 
 from ros2_emollama.model.graphs import GraphSpec, graph_specs
 from ros2_emollama.model.network import EmotionNetwork
 from ros2_emollama.model.presets import Preset, preset_from_dict
-from ros2_emollama.model.weights import adapter_deltas, network_weights, with_delta
+from ros2_emollama.model.weights import adapter_deltas, load_network, with_delta
 
 from .quantize_llama import quantize_llama
 
@@ -171,8 +171,7 @@ def export_folder(root: Path, *, block_size: int = 32) -> dict[str, float]:
     """Add graphs and the 4-bit language model to an imported folder; returns the largest difference of each graph. Weights stay."""
     folder = open_folder(root)
     manifest, preset = folder.manifest, folder.preset
-    network = EmotionNetwork(preset).eval()
-    network.load_state_dict(network_weights(root), assign=True)
+    network = load_network(root, preset)
     errors = {}
     specs = graph_specs(preset)
     for name, spec in tqdm(specs.items(), desc="graphs"):

@@ -10,6 +10,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .folder import ModelFolderError
+from .network import EmotionNetwork
+from .presets import Preset
 
 NETWORK = "network.safetensors"
 
@@ -31,6 +33,14 @@ def network_weights(root: Path) -> dict[str, Tensor]:
     for path in weight_files(root):
         weights |= {name: value.float() if value.is_floating_point() else value for name, value in load_file(path).items()}
     return weights
+
+
+def load_network(root: Path, preset: Preset) -> EmotionNetwork:
+    """The network with a folder's weights, ready to run. Large ones are never drawn at random first: that would take their memory twice."""
+    with torch.device("cpu" if preset.vision.kind == "nano" else "meta"):
+        network = EmotionNetwork(preset)
+    network.load_state_dict(network_weights(root), assign=True)
+    return network.eval()
 
 
 def adapter_deltas(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:

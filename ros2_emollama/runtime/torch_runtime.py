@@ -11,8 +11,7 @@ from transformers import AutoModelForCausalLM, DynamicCache
 
 from ..model.folder import ModelFolder
 from ..model.graphs import graph_specs
-from ..model.network import EmotionNetwork
-from ..model.weights import apply_adapter, network_weights, weight_files
+from ..model.weights import apply_adapter, load_network, weight_files
 from ..types import Float32, Int64
 from .base import RuntimeUnavailable, Tensors, check_inputs, check_room, sees
 
@@ -25,8 +24,7 @@ class TorchEncoders:
             path = folder.root / "network.safetensors"
             raise RuntimeUnavailable(f"{path} is missing, and the torch runtime needs it; use model.runtime onnxruntime")
         torch.set_num_threads(threads)
-        network = EmotionNetwork(folder.preset).eval()
-        network.load_state_dict(network_weights(folder.root), assign=True)
+        network = load_network(folder.root, folder.preset)
         self._specs = graph_specs(folder.preset)
         self._graphs = {name: network.graph(name).eval() for name in self._specs}
 
