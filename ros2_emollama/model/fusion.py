@@ -53,8 +53,10 @@ class ConvBranch(nn.Module):
 class ConvAttention(nn.Module):
     """Three token streams of equal length to one: attention weighs the streams token by token, convolution mixes them over time.
 
-    The weights of the attention branch are raw, without softmax, as released.
+    The weights of the attention branch are raw, without softmax, as released. What the paper compares it with lacks a branch or both.
     """
+
+    attends, convolves = True, True
 
     def __init__(self, audio_width: int, scene_width: int, frame_width: int, preset: FusionPreset) -> None:
         super().__init__()
@@ -62,78 +64,59 @@ class ConvAttention(nn.Module):
         self.feats_prep = nn.ModuleList(
             _mlp(inputs, preset.hidden, width, preset.dropout) for inputs in (audio_width, scene_width, frame_width)
         )
-        self.attention_mlp = _mlp(3 * width, preset.hidden, width, preset.dropout)
-        self.fc_att = nn.Linear(width, 3)
-        self.conv_entry = nn.Conv1d(3 * width, width, 1)
-        self.conv_module = ConvBranch(width, preset.conv_blocks)
+        if self.attends:
+            self.attention_mlp = _mlp(3 * width, preset.hidden, width, preset.dropout)
+            self.fc_att = nn.Linear(width, 3)
+        if self.convolves:
+            self.conv_entry = nn.Conv1d(3 * width, width, 1)
+            self.conv_module = ConvBranch(width, preset.conv_blocks)
         self.fc_final = nn.Linear(width, preset.out)
 
     def forward(self, audio: Tensor, scene: Tensor, frames: Tensor) -> Tensor:
         """audio (B, T, Da), scene (B, T, Ds): the CLS repeated, frames (B, T, Df) -> (B, T, out)."""
         prepared = [prepare(stream) for prepare, stream in zip(self.feats_prep, (audio, scene, frames), strict=True)]
-        side_by_side = torch.cat(prepared, dim=-1)
-        weights = self.fc_att(self.attention_mlp(side_by_side)).unsqueeze(-1)
-        attended = (torch.stack(prepared, dim=-1) @ weights).squeeze(-1)
-        convolved = self.conv_module(self.conv_entry(side_by_side.transpose(1, 2))).transpose(1, 2)
-        fused: Tensor = self.fc_final(attended + convolved)
+        fused: Tensor = self.fc_final(self.mix(prepared))
         return fused
 
-
-class _Prepared(nn.Module):
-    """What the comparisons share with Conv-Attention: its preparation of the streams and its last layer."""
-
-    def __init__(self, audio_width: int, scene_width: int, frame_width: int, preset: FusionPreset) -> None:
-        super().__init__()
-        self.feats_prep = nn.ModuleList(
-            _mlp(inputs, preset.hidden, preset.width, preset.dropout) for inputs in (audio_width, scene_width, frame_width)
-        )
-        self.fc_final = nn.Linear(preset.width, preset.out)
-
-    def prepared(self, *streams: Tensor) -> list[Tensor]:
-        return [prepare(stream) for prepare, stream in zip(self.feats_prep, streams, strict=True)]
+    def mix(self, prepared: list[Tensor]) -> Tensor:
+        """Three streams (B, T, width) -> (B, T, width)."""
+        side_by_side = torch.cat(prepared, dim=-1)
+        branches = []
+        if self.attends:
+            weights = self.fc_att(self.attention_mlp(side_by_side)).unsqueeze(-1)
+            branches.append((torch.stack(prepared, dim=-1) @ weights).squeeze(-1))
+        if self.convolves:
+            branches.append(self.conv_module(self.conv_entry(side_by_side.transpose(1, 2))).transpose(1, 2))
+        mixed: Tensor = branches[0] + branches[1] if len(branches) == 2 else branches[0]
+        return mixed
 
 
-class NoFusion(_Prepared):
+class AttentionFusion(ConvAttention):
+    """The attention branch alone."""
+
+    convolves = False
+
+
+class ConvFusion(ConvAttention):
+    """The convolution branch alone."""
+
+    attends = False
+
+
+class NoFusion(ConvAttention):
     """The mean of the streams: nothing weighs one by another."""
 
-    def forward(self, audio: Tensor, scene: Tensor, frames: Tensor) -> Tensor:
-        fused: Tensor = self.fc_final(torch.stack(self.prepared(audio, scene, frames)).mean(dim=0))
-        return fused
+    attends, convolves = False, False
+
+    def mix(self, prepared: list[Tensor]) -> Tensor:
+        return torch.stack(prepared).mean(dim=0)
 
 
-class AttentionFusion(_Prepared):
-    """Conv-Attention's attention branch alone."""
-
-    def __init__(self, audio_width: int, scene_width: int, frame_width: int, preset: FusionPreset) -> None:
-        super().__init__(audio_width, scene_width, frame_width, preset)
-        self.attention_mlp = _mlp(3 * preset.width, preset.hidden, preset.width, preset.dropout)
-        self.fc_att = nn.Linear(preset.width, 3)
-
-    def forward(self, audio: Tensor, scene: Tensor, frames: Tensor) -> Tensor:
-        prepared = self.prepared(audio, scene, frames)
-        weights = self.fc_att(self.attention_mlp(torch.cat(prepared, dim=-1))).unsqueeze(-1)
-        fused: Tensor = self.fc_final((torch.stack(prepared, dim=-1) @ weights).squeeze(-1))
-        return fused
-
-
-class ConvFusion(_Prepared):
-    """Conv-Attention's convolution branch alone."""
-
-    def __init__(self, audio_width: int, scene_width: int, frame_width: int, preset: FusionPreset) -> None:
-        super().__init__(audio_width, scene_width, frame_width, preset)
-        self.conv_entry = nn.Conv1d(3 * preset.width, preset.width, 1)
-        self.conv_module = ConvBranch(preset.width, preset.conv_blocks)
-
-    def forward(self, audio: Tensor, scene: Tensor, frames: Tensor) -> Tensor:
-        side_by_side = torch.cat(self.prepared(audio, scene, frames), dim=-1)
-        fused: Tensor = self.fc_final(self.conv_module(self.conv_entry(side_by_side.transpose(1, 2))).transpose(1, 2))
-        return fused
-
-
-class QFormerFusion(_Prepared):
+class QFormerFusion(ConvAttention):
     """Learned queries that attend to all tokens of all streams, in two blocks: the shape of the Q-Former that the paper compares with."""
 
     BLOCKS, HEADS, QUERIES = 2, 4, 64
+    attends, convolves = False, False
 
     def __init__(self, audio_width: int, scene_width: int, frame_width: int, preset: FusionPreset) -> None:
         super().__init__(audio_width, scene_width, frame_width, preset)
@@ -144,17 +127,15 @@ class QFormerFusion(_Prepared):
             layer(preset.width, self.HEADS, preset.hidden, preset.dropout, batch_first=True, norm_first=True) for _ in range(self.BLOCKS)
         )
 
-    def forward(self, audio: Tensor, scene: Tensor, frames: Tensor) -> Tensor:
-        prepared = self.prepared(audio, scene, frames)
+    def mix(self, prepared: list[Tensor]) -> Tensor:
         memory = torch.cat([stream + origin for stream, origin in zip(prepared, self.origin, strict=True)], dim=1)
-        queries = self.queries.expand(audio.shape[0], -1, -1)
+        queries = self.queries.expand(memory.shape[0], -1, -1)
         for block in self.blocks:
             queries = block(queries, memory)
-        fused: Tensor = self.fc_final(queries)
-        return fused
+        return queries
 
 
-FUSIONS = {
+FUSIONS: dict[str, type[ConvAttention]] = {
     "conv_attention": ConvAttention,
     "conv": ConvFusion,
     "attention": AttentionFusion,
@@ -164,7 +145,7 @@ FUSIONS = {
 """By `FusionPreset.method`; all take and give what ConvAttention does."""
 
 
-def make_fusion(audio_width: int, scene_width: int, frame_width: int, preset: FusionPreset) -> nn.Module:
+def make_fusion(audio_width: int, scene_width: int, frame_width: int, preset: FusionPreset) -> ConvAttention:
     """ValueError naming the methods there are."""
     if preset.method not in FUSIONS:
         raise ValueError(f"fusion.method must be one of {', '.join(FUSIONS)}, got {preset.method!r}")
