@@ -32,6 +32,7 @@ from .language import (
 from .loop import Schedule
 from .paths import Paths
 from .perception import PERCEPTION_SCHEDULE, train_perception, window_makers
+from .whole import write_whole
 from .windows_of import KINDS
 
 STREAMS = {
@@ -54,7 +55,7 @@ def ablate(groups: Sequence[str], preset: Preset, paths: Paths, steps: int) -> d
         for name, work in GROUPS[group](preset, paths, steps).items():
             if name not in rows:
                 rows[name] = work()
-                path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+                write_whole(path, json.dumps(found, indent=1) + "\n")
     return {group: found[group] for group in groups}
 
 

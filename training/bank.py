@@ -23,6 +23,7 @@ from .hearing import Ear
 from .measures import read_measures
 from .paths import Paths
 from .voices import Measured
+from .whole import whole
 
 Array = npt.NDArray[np.float32]
 SPEAKING_TOKENS = 6  # of a window in which somebody is said to speak
@@ -60,9 +61,8 @@ class SceneBank:
 
 
 def _keep(path: Path, bank: FaceBank | VoiceBank | SceneBank) -> None:
-    temporary = path.with_name(path.stem + ".tmp.npz")
-    np.savez(temporary, **asdict(bank))
-    temporary.replace(path)
+    with whole(path) as partial, partial.open("wb") as stream:
+        np.savez(stream, **asdict(bank))
 
 
 @torch.inference_mode()

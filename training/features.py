@@ -20,8 +20,10 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from .datasets.index import sha256_of
+from ros2_emollama.model.folder import file_facts
+
 from .records import Clip, Sample, from_json, to_json
+from .whole import whole, write_whole
 
 Arrays = dict[str, npt.NDArray[np.floating[Any]]]
 Encoder = Callable[[Clip | Sample], Arrays]
@@ -78,11 +80,11 @@ class ShardWorker:
             shapes[clip.key] = {name: list(array.shape) for name, array in arrays.items()}
             tensors.update({f"{clip.key}{SEPARATOR}{name}": self._stored(clip, name, array) for name, array in arrays.items()})
         path = self._output / f"features-{number:05d}.safetensors"
-        partial = path.with_name(path.name + ".part")
-        save_file(tensors, partial)
-        partial.replace(path)
-        entry = ShardEntry(number, self._fingerprint, digest_of(clips), shapes, failed, sha256_of(path), path.stat().st_size)
-        _write_json(path.with_suffix(".json"), asdict(entry))
+        with whole(path) as partial:
+            save_file(tensors, partial)
+        facts = file_facts(path)
+        entry = ShardEntry(number, self._fingerprint, digest_of(clips), shapes, failed, facts["sha256"], facts["bytes"])
+        write_whole(path.with_suffix(".json"), json.dumps(asdict(entry)))
         return entry
 
     def _stored(self, clip: Clip, name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -170,7 +172,7 @@ class Stored:
             raise FileNotFoundError(f"no features in {output}; make them: python -m training features --output {output}")
         for entry in entries:
             path = output / f"features-{entry.number:05d}.safetensors"
-            if not path.is_file() or path.stat().st_size != entry.bytes or (check and sha256_of(path) != entry.sha256):
+            if not path.is_file() or path.stat().st_size != entry.bytes or (check and file_facts(path)["sha256"] != entry.sha256):
                 raise ValueError(f"{path} is not what was written; delete {path.with_suffix('.json').name} and make it again")
             self.encoder = entry.encoder
             self.failed.update(entry.failed)
@@ -227,11 +229,5 @@ def _standing(output: Path, number: int, fingerprint: str, digest: str) -> Shard
     if entry.encoder != fingerprint:
         raise ValueError(f"{output} holds features of {entry.encoder}, asked for is {fingerprint}; give another folder")
     tensors = path.with_suffix(".safetensors")
-    whole = tensors.is_file() and tensors.stat().st_size == entry.bytes and sha256_of(tensors) == entry.sha256
+    whole = tensors.is_file() and tensors.stat().st_size == entry.bytes and file_facts(tensors)["sha256"] == entry.sha256
     return entry if whole and entry.digest == digest else None
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(json.dumps(content), encoding="utf-8")
-    partial.replace(path)

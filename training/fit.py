@@ -29,6 +29,7 @@ from .loop import BAR_POSITION
 from .paths import Paths
 from .perception import train_perception
 from .voices import train_voices
+from .whole import whole
 
 STAGES = ("face", "voice", "locate", "perception", "language")
 LANES = (("face",), ("voice", "locate"))
@@ -77,7 +78,8 @@ def _finish(name: str, paths: Paths, work: Callable[[], tuple[dict[str, torch.Te
         figures: dict[str, float] = torch.load(path, weights_only=True)["figures"]
         return figures
     weights, figures = work()
-    torch.save({"weights": weights, "figures": figures}, path)
+    with whole(path) as partial:
+        torch.save({"weights": weights, "figures": figures}, partial)
     return figures
 
 

@@ -22,8 +22,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .datasets.index import sha256_of
+from ros2_emollama.model.folder import file_facts
+
 from .records import Sample, from_json, to_json
+from .whole import whole, write_whole
 
 SUMMARY = "shards.json"
 KINDS = ("video", "audio", "image")
@@ -79,7 +81,7 @@ def read_shards(folder: Path, check: bool = False) -> Iterator[tuple[Sample, dic
     if not shards:
         raise FileNotFoundError(f"no shards in {folder}; make them: python -m training instruct --format webdataset --output {folder}")
     for shard in shards if check else ():
-        if not (folder / shard.name).is_file() or sha256_of(folder / shard.name) != shard.sha256:
+        if not (folder / shard.name).is_file() or file_facts(folder / shard.name)["sha256"] != shard.sha256:
             raise ValueError(f"{folder / shard.name} is not what was written; delete it and run python -m training instruct again")
     names = [str(folder / shard.name) for shard in shards]
     for item in webdataset.WebDataset(names, shardshuffle=False, empty_check=False):
@@ -103,8 +105,8 @@ def key_of(number: int, sample: Sample) -> str:
 
 
 def _write_shard(batch: list[Sample], first: int, path: Path, digest: str, media: bool) -> Shard:
-    partial, missing = path.with_name(path.name + ".part"), 0
-    with tarfile.open(partial, "w", format=tarfile.USTAR_FORMAT) as tar:
+    missing = 0
+    with whole(path) as partial, tarfile.open(partial, "w", format=tarfile.USTAR_FORMAT) as tar:
         for number, sample in enumerate(batch, first):
             key = key_of(number, sample)
             _add(tar, f"{key}.json", to_json(sample).encode())
@@ -114,8 +116,8 @@ def _write_shard(batch: list[Sample], first: int, path: Path, digest: str, media
                     _add(tar, key + Path(getattr(sample.media, kind)).suffix.lower(), content)
                 elif getattr(sample.media, kind):
                     missing += 1
-    partial.replace(path)
-    return Shard(path.name, len(batch), path.stat().st_size, sha256_of(path), digest, missing)
+    facts = file_facts(path)
+    return Shard(path.name, len(batch), facts["bytes"], facts["sha256"], digest, missing)
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
@@ -134,6 +136,4 @@ def _read(sample: Sample, kind: Any) -> bytes | None:
 
 
 def _write_summary(folder: Path, shards: list[Shard]) -> None:
-    partial = folder / (SUMMARY + ".part")
-    partial.write_text(json.dumps([dataclasses.asdict(shard) for shard in shards], indent=1) + "\n", encoding="utf-8")
-    partial.replace(folder / SUMMARY)
+    write_whole(folder / SUMMARY, json.dumps([dataclasses.asdict(shard) for shard in shards], indent=1) + "\n")

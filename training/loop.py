@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from .whole import whole
+
 BAR_POSITION = "EMOLLAMA_BAR_POSITION"
 """Environment variable: the line of this process's progress bar, where several trainings share a terminal."""
 
@@ -129,7 +131,6 @@ def _validated(module: nn.Module, average: Average, validate: Callable[[nn.Modul
 
 
 def _save(path: Path, module: nn.Module, average: Average, optimizer: torch.optim.Optimizer, step: int, figures: dict[str, float]) -> None:
-    temporary = path.with_suffix(".tmp")
     content = {
         "module": module.state_dict(),
         "average": average.state,
@@ -137,8 +138,8 @@ def _save(path: Path, module: nn.Module, average: Average, optimizer: torch.opti
         "step": step,
         "figures": figures,
     }
-    torch.save(content, temporary)
-    temporary.replace(path)
+    with whole(path) as partial:
+        torch.save(content, partial)
 
 
 def recall_figures(predicted: Tensor, truth: Tensor, classes: int) -> dict[str, float]:

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from .data import Faces, Voices
 from .face_measures import FACE_MEASURES, LANDMARK_MODEL, Landmarks
 from .voice_measures import VOICE_MEASURES, measure_voice
+from .whole import whole
 
 Array = npt.NDArray[np.float32]
 KNOTS = 101
@@ -106,10 +107,8 @@ def _measured(path: Path, count: int, columns: int, measure: Callable[[int], Arr
 
 
 def _save(path: Path, table: Array) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as stream:
+    with whole(path) as partial, partial.open("wb") as stream:
         np.save(stream, table)
-    temporary.replace(path)
 
 
 def measure_voices(cache: Path, source: Path | None = None) -> Array:

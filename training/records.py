@@ -17,6 +17,8 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from .whole import whole
+
 Source = Literal["original", "mmeverse", "own", "fabricated"]
 Side = Literal["", "left", "right"]
 Stream = Literal["scene", "frames", "audio"]
@@ -201,11 +203,9 @@ def read_records(path: Path, kind: type[Record]) -> Iterator[Record]:
 
 def write_records(path: Path, records: Iterable[Clip | Sample]) -> int:
     """Write a JSON Lines file, whole or not at all; returns how many records."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial, count = path.with_name(path.name + ".part"), 0
-    with partial.open("w", encoding="utf-8") as lines:
+    count = 0
+    with whole(path) as partial, partial.open("w", encoding="utf-8") as lines:
         for record in records:
             lines.write(to_json(record) + "\n")
             count += 1
-    partial.replace(path)
     return count

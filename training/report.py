@@ -21,6 +21,7 @@ from ros2_emollama.pipeline import Pipeline
 
 from .probes import Held
 from .suite import EVALUATIONS, Bench
+from .whole import write_whole
 
 FORMAT = 1
 DECIMALS = 6
@@ -113,10 +114,7 @@ def rounded(value: Any) -> Any:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Whole or not at all: a stop in the middle leaves what stood there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, json.dumps(content, indent=1) + "\n")
 
 
 def summary(report: dict[str, Any]) -> str:

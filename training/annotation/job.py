@@ -24,6 +24,7 @@ from tqdm import tqdm
 from ros2_emollama.media import MediaError
 
 from ..benchmarks.predictions import Problems
+from ..whole import whole_lines, write_whole
 from .action_units import Expression, expression_of, read_units
 from .agents import SLOTS, Agent, Case, Finding, Slot
 from .clips import AnnotationClip
@@ -52,22 +53,11 @@ class Job:
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The whole JSON objects of a file; a torn or damaged line is passed over."""
-    if not path.is_file():
-        return
-    with path.open("rb") as stream:
-        for line in stream:
-            try:
-                item = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(item, dict) and line.endswith(b"\n"):
-                yield item
+    return (item for _, item in whole_lines(path))
 
 
 def _write(path: Path, lines: Sequence[str]) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8", errors="backslashreplace")
-    temporary.replace(path)
+    write_whole(path, "".join(line + "\n" for line in lines), errors="backslashreplace")
 
 
 def _fingerprint(job: Job, clip: AnnotationClip) -> dict[str, Any]:

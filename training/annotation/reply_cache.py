@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..whole import write_whole
+
 LONG = 512  # characters; longer strings of a payload are media, and only their hash is kept
 
 
@@ -41,10 +43,7 @@ class ReplyCache:
         path = self._path(key)
         if path is None:
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"asked": _short(payload), "body": body}, indent=1), encoding="utf-8")
-        temporary.replace(path)
+        write_whole(path, json.dumps({"asked": _short(payload), "body": body}, indent=1))
 
 
 def _short(value: Any) -> Any:

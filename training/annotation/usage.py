@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
+from ..whole import write_whole
+
 
 class BudgetSpent(RuntimeError):
     """The money that was allowed is spent; what was answered is kept, and the same command goes on with a larger budget."""
@@ -63,9 +65,7 @@ class Ledger:
             raise ValueError(f"{path} holds no usage ({error}); move it away and the count begins anew") from error
 
     def write(self, path: Path) -> None:
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(json.dumps(self.record(), indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        write_whole(path, json.dumps(self.record(), indent=1) + "\n")
 
     def record(self) -> Mapping[str, object]:
         return {"cost": self.cost, "models": {model: asdict(usage) for model, usage in self.models.items()}}

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
+from ..whole import whole_lines, write_whole
 from .predictions import Problems
 from .questions import Question
 from .registry import Benchmark
@@ -119,19 +120,8 @@ def _claim(output: Path, benchmark: Benchmark, questions: Sequence[Question], mo
 
 def _done(output: Path) -> dict[str, str]:
     """Whole lines by video_id."""
-    found: dict[str, str] = {}
-    if output.is_file():
-        for line in output.read_bytes().splitlines(keepends=True):
-            try:
-                item = json.loads(line)
-            except ValueError:
-                continue
-            if line.endswith(b"\n") and isinstance(item, dict) and isinstance(item.get("video_id"), str):
-                found[item["video_id"]] = line.decode("utf-8")
-    return found
+    return {item["video_id"]: line.decode("utf-8") for line, item in whole_lines(output) if isinstance(item.get("video_id"), str)}
 
 
 def _write(output: Path, lines: Sequence[str]) -> None:
-    temporary = output.with_name(output.name + ".tmp")
-    temporary.write_text("".join(lines), encoding="utf-8")
-    temporary.replace(output)
+    write_whole(output, "".join(lines))

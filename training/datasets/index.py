@@ -8,7 +8,6 @@ A set that stands with the same options is not read again; a set appears in inde
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +17,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ros2_emollama.model.folder import file_facts
+
 from ..records import Clip, read_records, write_records
+from ..whole import write_whole
 from .problems import Problems
 from .read import read_set
 from .registry import Layout, Look, find_set
@@ -75,7 +77,13 @@ def build(name: str, root: Path, output: Path, options: Options | None = None, w
         first = f"; first problem: {problems.all[0]}" if problems.all else f"; {dataset.layout}"
         raise ValueError(f"{root} holds no clip of {dataset.title} that can be used ({problems.summary}){first}")
     entry = Entry(
-        str(root.resolve()), told, dict(problems.rows), dict(clips), dict(problems.counts), dict(problems.left_out), sha256_of(path)
+        str(root.resolve()),
+        told,
+        dict(problems.rows),
+        dict(clips),
+        dict(problems.counts),
+        dict(problems.left_out),
+        file_facts(path)["sha256"],
     )
     _write_entries(output, {**entries(output), name: entry})
     return entry, False
@@ -104,20 +112,10 @@ def load(output: Path, names: Iterable[str] = ()) -> dict[str, list[Clip]]:
     return {name: list(read_records(output / f"{name}.jsonl", Clip)) for name in wanted}
 
 
-def sha256_of(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _stands(output: Path, name: str, entry: Entry) -> bool:
     path = output / f"{name}.jsonl"
-    return path.is_file() and sha256_of(path) == entry.sha256
+    return path.is_file() and file_facts(path)["sha256"] == entry.sha256
 
 
 def _write_entries(output: Path, known: Mapping[str, Entry]) -> None:
-    partial = output / (SUMMARY + ".part")
-    partial.write_text(json.dumps({name: asdict(entry) for name, entry in known.items()}, indent=1) + "\n", encoding="utf-8")
-    partial.replace(output / SUMMARY)
+    write_whole(output / SUMMARY, json.dumps({name: asdict(entry) for name, entry in known.items()}, indent=1) + "\n")
