@@ -13,7 +13,7 @@ import random
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from .instructions_tables import (
     CHAT,
@@ -169,12 +169,8 @@ def _sample(
     streams: tuple[Stream, ...] | None = None,
 ) -> Sample:
     pool = _pool(clip.label(rule.label) if rule.label else "", rule, rng, behaviour)
-    return Sample(
-        id=clip.id,
-        set=clip.set,
-        split=clip.split,
-        media=clip.media,
-        provenance=clip.provenance,
+    return _asked_of(
+        clip,
         task=tag or rule.tag,
         template="training",
         instruction=_instruction(pool, rng, behaviour),
@@ -183,6 +179,11 @@ def _sample(
         says=_says(plan.says, clip, clip.transcript),
         streams=streams or rule.streams,
     )
+
+
+def _asked_of(clip: Clip, **asked: Any) -> Sample:
+    """A sample of that clip."""
+    return Sample(id=clip.id, set=clip.set, split=clip.split, media=clip.media, provenance=clip.provenance, **asked)
 
 
 def _pool(label: str, rule: Rule, rng: random.Random, behaviour: Behaviour) -> str:
@@ -229,12 +230,8 @@ def _general_sample(clip: Clip, rng: random.Random, behaviour: Behaviour) -> Sam
     text = rng.choice(instructions(f"general/*/{task}"))
     question = rng.choice(questions) if questions else ""
     answer = rng.choice(answers)  # as often as it was given
-    return Sample(
-        id=clip.id,
-        set=clip.set,
-        split=clip.split,
-        media=clip.media,
-        provenance=clip.provenance,
+    return _asked_of(
+        clip,
         task=task,
         template="caption" if task == "caption" else "general",
         instruction=text.replace("{}", _said(question, behaviour)),
@@ -259,12 +256,8 @@ def evaluation_samples(name: str, clips: Iterable[Clip], splits: Sequence[str] =
         if clip.set != plan.set or clip.split not in wanted or not answer:
             continue
         said = clip.text(plan.text) or clip.transcript
-        yield Sample(
-            id=clip.id,
-            set=clip.set,
-            split=clip.split,
-            media=clip.media,
-            provenance=clip.provenance,
+        yield _asked_of(
+            clip,
             task=plan.tag,
             template=plan.template,
             instruction=text if behaviour.raw_wording else _worded(f"evaluation/{name}", text),

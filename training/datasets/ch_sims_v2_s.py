@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from ..records import Clip
 from .files import Folder
-from .registry import Columns, DataSet, Published, register
-from .sentiment import SENTIMENT, SPLITS, read_mmsa
+from .registry import Columns
+from .sentiment import read_mmsa, sentiment_set
 
 
 def read(folder: Folder) -> Iterator[Clip]:
@@ -17,19 +17,12 @@ def read(folder: Folder) -> Iterator[Clip]:
     return read_mmsa(folder, "ch_sims_v2_s", ("meta.csv", "label.csv"), "zh")
 
 
-SET = register(
-    DataSet(
-        name="ch_sims_v2_s",
-        title="CH-SIMS v2(s)",
-        role="train",
-        licence="research only",
-        tasks=SENTIMENT,
-        train_splits=("train",),
-        test_splits=("test",),
-        original=read,
-        mmeverse=Columns("CH-SIMS_v2_s", {"sentiment": "annotation"}, ("text",), values={"sentiment": "label"}),
-        language="zh",
-        published=tuple(Published(count, split, source="MMSA") for split, count in zip(SPLITS, (2722, 647, 1034), strict=True)),
-        layout="give ch-simsv2s, which holds meta.csv and Raw",
-    )
+SET = sentiment_set(
+    "ch_sims_v2_s",
+    "CH-SIMS v2(s)",
+    read,
+    Columns("CH-SIMS_v2_s", {"sentiment": "annotation"}, ("text",), values={"sentiment": "label"}),
+    "zh",
+    (2722, 647, 1034),
+    "give ch-simsv2s, which holds meta.csv and Raw",
 )

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 from ..records import Clip, Media
 from .files import Folder
-from .registry import Columns, DataSet, Published, register
-from .sentiment import SENTIMENT, SPLITS, read_mmsa
+from .registry import Columns
+from .sentiment import read_mmsa, sentiment_set
 
 SEGMENTS = "Transcript/Segmented/Combined"
 FULL = "Videos/Full/Combined"
@@ -48,19 +48,12 @@ def _segments(folder: Folder, file: str) -> dict[str, tuple[float, float]]:
     return parts
 
 
-SET = register(
-    DataSet(
-        name="cmu_mosei",
-        title="CMU-MOSEI",
-        role="train",
-        licence="research only",
-        tasks=SENTIMENT,
-        train_splits=("train",),
-        test_splits=("test",),
-        original=read,
-        mmeverse=Columns("CMU-MOSEI", {"sentiment": "sentiment_label"}, ("text",), join_clip=True, values={"sentiment": "label"}),
-        language="en",
-        published=tuple(Published(count, split, source="MMSA") for split, count in zip(SPLITS, (16326, 1871, 4659), strict=True)),
-        layout="give the folder that holds label.csv and Raw (or Videos/Full/Combined)",
-    )
+SET = sentiment_set(
+    "cmu_mosei",
+    "CMU-MOSEI",
+    read,
+    Columns("CMU-MOSEI", {"sentiment": "sentiment_label"}, ("text",), join_clip=True, values={"sentiment": "label"}),
+    "en",
+    (16326, 1871, 4659),
+    "give the folder that holds label.csv and Raw (or Videos/Full/Combined)",
 )

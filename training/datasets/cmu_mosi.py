@@ -6,27 +6,20 @@ from collections.abc import Iterator
 
 from ..records import Clip
 from .files import Folder
-from .registry import Columns, DataSet, Published, register
-from .sentiment import SENTIMENT, SPLITS, read_mmsa
+from .registry import Columns
+from .sentiment import read_mmsa, sentiment_set
 
 
 def read(folder: Folder) -> Iterator[Clip]:
     return read_mmsa(folder, "cmu_mosi", ("label.csv", "meta.csv"), "en")
 
 
-SET = register(
-    DataSet(
-        name="cmu_mosi",
-        title="CMU-MOSI",
-        role="train",
-        licence="research only",
-        tasks=SENTIMENT,
-        train_splits=("train",),
-        test_splits=("test",),
-        original=read,
-        mmeverse=Columns("CMU-MOSI", {"sentiment": "sentiment_label"}, ("text",), values={"sentiment": "label"}),
-        language="en",
-        published=tuple(Published(count, split, source="MMSA") for split, count in zip(SPLITS, (1284, 229, 686), strict=True)),
-        layout="give the folder that holds label.csv and Raw",
-    )
+SET = sentiment_set(
+    "cmu_mosi",
+    "CMU-MOSI",
+    read,
+    Columns("CMU-MOSI", {"sentiment": "sentiment_label"}, ("text",), values={"sentiment": "label"}),
+    "en",
+    (1284, 229, 686),
+    "give the folder that holds label.csv and Raw",
 )

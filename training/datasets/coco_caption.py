@@ -9,8 +9,7 @@ from collections.abc import Iterator
 
 from ..records import Clip
 from .files import Folder
-from .registry import DataSet, register
-from .vqa import find_picture
+from .vqa import FLICKR, find_picture, picture_set
 
 FILE = "coco_karpathy_train.json"
 
@@ -36,18 +35,6 @@ def read(folder: Folder) -> Iterator[Clip]:
         )
 
 
-SET = register(
-    DataSet(
-        name="coco_caption",
-        title="COCO captions",
-        role="general",
-        licence="CC BY 4.0; pictures: Flickr's terms",
-        tasks={},
-        train_splits=("train",),
-        test_splits=(),
-        original=read,
-        spoken=False,
-        language="en",
-        layout="give the folder that holds coco_karpathy_train.json and MSCOCO's train2014",
-    )
+SET = picture_set(
+    "coco_caption", "COCO captions", read, "give the folder that holds coco_karpathy_train.json and MSCOCO's train2014", licence=FLICKR
 )

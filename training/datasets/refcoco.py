@@ -13,8 +13,7 @@ from typing import Any
 
 from ..records import Clip
 from .files import Folder
-from .registry import DataSet, register
-from .vqa import find_picture
+from .vqa import FLICKR, find_picture, picture_set
 
 SPLIT_BY = {"refcoco": ("refcoco", "unc"), "refcocop": ("refcoco+", "unc"), "refcocog": ("refcocog", "umd")}
 TITLES = {"refcoco": "RefCOCO", "refcocop": "RefCOCO+", "refcocog": "RefCOCOg"}
@@ -57,18 +56,10 @@ def box_text(box: list[float], picture: dict[str, Any]) -> str:
 
 
 for _name in SPLIT_BY:
-    register(
-        DataSet(
-            name=_name,
-            title=TITLES[_name],
-            role="general",
-            licence="CC BY 4.0; pictures: Flickr's terms",
-            tasks={},
-            train_splits=("train",),
-            test_splits=(),
-            original=partial(read, _name),
-            spoken=False,
-            language="en",
-            layout=f"give the folder that holds refs({SPLIT_BY[_name][1]}).p and instances.json, with MSCOCO's train2014 in it",
-        )
+    picture_set(
+        _name,
+        TITLES[_name],
+        partial(read, _name),
+        f"give the folder that holds refs({SPLIT_BY[_name][1]}).p and instances.json, with MSCOCO's train2014 in it",
+        licence=FLICKR,
     )

@@ -5,16 +5,44 @@ Raw/VIDEO_ID/CLIP_ID.mp4    label.csv or meta.csv   video_id,clip_id,text,label,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ..records import Clip
 from .files import Folder, Row
-from .registry import Task
+from .registry import Columns, DataSet, Published, Task, register
 
 POLARITIES = ("Positive", "Negative", "Neutral")
 SPLITS = ("train", "valid", "test")
 VALUES = {"label": "sentiment", "label_T": "sentiment_text", "label_A": "sentiment_audio", "label_V": "sentiment_vision"}
 SENTIMENT = {"sentiment": Task(POLARITIES)}
+
+
+def sentiment_set(
+    name: str,
+    title: str,
+    original: Callable[[Folder], Iterator[Clip]],
+    mmeverse: Columns,
+    language: str,
+    counts: tuple[int, int, int],
+    layout: str,
+) -> DataSet:
+    """Register a training set in MMSA's splits; `counts` are MMSA's, in the order of SPLITS."""
+    return register(
+        DataSet(
+            name=name,
+            title=title,
+            role="train",
+            licence="research only",
+            tasks=SENTIMENT,
+            train_splits=("train",),
+            test_splits=("test",),
+            original=original,
+            mmeverse=mmeverse,
+            language=language,
+            published=tuple(Published(count, split, source="MMSA") for split, count in zip(SPLITS, counts, strict=True)),
+            layout=layout,
+        )
+    )
 
 
 def polarity(score: float) -> str:

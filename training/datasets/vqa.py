@@ -10,8 +10,48 @@ from typing import Any
 
 from ..records import Clip
 from .files import Folder
+from .registry import DataSet, register
 
+FLICKR = "CC BY 4.0; pictures: Flickr's terms"
 PLACES = ("", "images/", "train2014/", "val2014/", "train2017/", "val2017/", "images/train2014/", "images/train2017/", "gqa_images/")
+
+
+def picture_set(
+    name: str,
+    title: str,
+    original: Callable[[Folder], Iterator[Clip]],
+    layout: str,
+    *,
+    licence: str,
+    train_splits: tuple[str, ...] = ("train",),
+) -> DataSet:
+    """Register a set of single pictures with English words and no label: what general knowledge is kept with."""
+    return register(
+        DataSet(
+            name=name,
+            title=title,
+            role="general",
+            licence=licence,
+            tasks={},
+            train_splits=train_splits,
+            test_splits=(),
+            original=original,
+            spoken=False,
+            language="en",
+            layout=layout,
+        )
+    )
+
+
+def question_set(
+    name: str, title: str, files: Mapping[str, tuple[str, ...]], answers: str, layout: str, *, licence: str = FLICKR
+) -> DataSet:
+    """Register a set of questions; `files` as in `read_questions`, whose splits are all trained on; `answers` is the key of an entry's."""
+
+    def read(folder: Folder) -> Iterator[Clip]:
+        return read_questions(folder, name, files, lambda entry: listed(entry.get(answers)))
+
+    return picture_set(name, title, read, layout, licence=licence, train_splits=tuple(files))
 
 
 def find_picture(folder: Folder, name: str) -> str:
