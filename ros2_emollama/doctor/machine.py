@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..memory_lines import megabytes, megabytes_of
+
 PROBE_SECONDS = 30.0
 
 
@@ -82,16 +84,9 @@ class Machine:
 
     def memory_mb(self, name: str) -> float | None:
         """A line of /proc/meminfo, "MemTotal" or "MemAvailable"; None where there is none."""
-        for line in self.text("/proc/meminfo").splitlines():
-            if line.startswith(f"{name}:"):
-                return int(line.split()[1]) / 1024
-        return None
+        return megabytes(self.text("/proc/meminfo")).get(name)
 
 
 def resident_mb(status: Path = Path("/proc/self/status")) -> float:
     """Memory of this process; NaN where the kernel does not say."""
-    try:
-        lines = status.read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return float("nan")
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:")), float("nan"))
+    return megabytes_of(status).get("VmRSS", float("nan"))

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..memory_lines import megabytes_of
 from ..model.folder import file_facts
 from .engine_manifest import EngineError, EngineManifest
 from .tensorrt_flavor import RTX_CAPABILITIES
@@ -115,11 +116,7 @@ def _weights_mb(source: Path) -> float:
 
 def available_mb() -> float:
     """MemAvailable; infinite where the kernel does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return float("inf")
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("MemAvailable:")), float("inf"))
+    return megabytes_of(Path("/proc/meminfo")).get("MemAvailable", float("inf"))
 
 
 def _memory_text(request: BuildRequest, needed: float, limit: float, how: str) -> str:
@@ -182,11 +179,8 @@ def _follow(child: subprocess.Popen[str], request: BuildRequest, limit: float, p
 
 def _taken_mb(pid: int) -> float:
     """Resident and swapped memory of a process."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return 0.0
-    return sum(int(line.split()[1]) / 1024 for line in lines if line.startswith(("VmRSS:", "VmSwap:")))
+    told = megabytes_of(Path(f"/proc/{pid}/status"))
+    return told.get("VmRSS", 0.0) + told.get("VmSwap", 0.0)
 
 
 def refusal(what: str, wanted: EngineManifest, errors: list[str]) -> str:
