@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ros2_emollama.model.folder import MANIFEST, Manifest, file_facts, open_folder
+from ros2_emollama.model.folder import file_facts, open_folder, put_manifest
 
 
 def add_language(root: Path, language: Mapping[str, str], info: Mapping[str, Any]) -> None:
@@ -15,7 +16,4 @@ def add_language(root: Path, language: Mapping[str, str], info: Mapping[str, Any
     below = sorted(path for path in (root / "llama").rglob("*") if path.is_file() and path.suffix not in (".part", ".tmp"))
     new = {path.relative_to(root).as_posix(): file_facts(path) for path in below}
     files = {name: facts for name, facts in old.files.items() if not name.startswith("llama/")} | new
-    manifest = Manifest(old.name, old.preset, old.graphs, {**old.language, **language}, files, {**old.info, **info})
-    part = root / (MANIFEST + ".tmp")
-    part.write_text(manifest.to_json(), encoding="utf-8")
-    part.replace(root / MANIFEST)
+    put_manifest(root, replace(old, language={**old.language, **language}, files=files, info={**old.info, **info}))

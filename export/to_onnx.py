@@ -94,6 +94,15 @@ def export_graph(network: EmotionNetwork, spec: GraphSpec, path: Path) -> float:
     return worst
 
 
+def export_graphs(network: EmotionNetwork, folder: Path) -> tuple[dict[str, str], dict[str, float]]:
+    """Every graph of the network into a folder: the graphs' files, and the largest difference of each."""
+    files, errors = {}, {}
+    for name, spec in tqdm(graph_specs(network.preset).items(), desc="graphs"):
+        files[name] = f"{name}.onnx"
+        errors[name] = export_graph(network, spec, folder / files[name])
+    return files, errors
+
+
 def dynamic_shapes(module: torch.nn.Module, free: list[dict[int, Any]]) -> tuple[Any, ...]:
     """One entry a parameter of `forward`: inputs that it takes as *tensors are one."""
     kinds = [parameter.kind for parameter in inspect.signature(module.forward).parameters.values()]
@@ -153,16 +162,12 @@ def export_run(run: Path, output: Path, *, block_size: int = 32, licence: str = 
     """Write the model folder; returns the largest difference of each graph."""
     preset, network = read_run(run)
     output.mkdir(parents=True, exist_ok=True)
-    errors = {}
-    specs = graph_specs(preset)
-    for name, spec in tqdm(specs.items(), desc="graphs"):
-        errors[name] = export_graph(network, spec, output / f"{name}.onnx")
+    graphs, errors = export_graphs(network, output)
     if keep_weights:
         save_file(halved(network.state_dict()), output / "network.safetensors")
     language, facts = quantize_llama(run / "llama", output, block_size=block_size, keep_weights=keep_weights)
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8")) if (run / "metrics.json").is_file() else {}
     info = {"licence": licence, "language_bits_per_weight": facts["bits_per_weight"], "training": metrics}
-    graphs = {name: f"{name}.onnx" for name in specs}
     write_manifest(output, Manifest(preset.name, preset, graphs, language, {}, info))
     return errors
 
@@ -172,17 +177,13 @@ def export_folder(root: Path, *, block_size: int = 32) -> dict[str, float]:
     folder = open_folder(root)
     manifest, preset = folder.manifest, folder.preset
     network = load_network(root, preset)
-    errors = {}
-    specs = graph_specs(preset)
-    for name, spec in tqdm(specs.items(), desc="graphs"):
-        errors[name] = export_graph(network, spec, root / f"{name}.onnx")
+    graphs, errors = export_graphs(network, root)
     del network
     with tempfile.TemporaryDirectory(dir=root) as held:
         language, facts = quantize_llama(merged_llama(folder, Path(held)), Path(held), block_size=block_size, keep_weights=False)
         for path in (Path(held) / "llama").iterdir():
             path.replace(root / "llama" / path.name)
     info = {**manifest.info, "language_bits_per_weight": facts["bits_per_weight"]}
-    graphs = {name: f"{name}.onnx" for name in specs}
     write_manifest(root, Manifest(manifest.name, preset, graphs, {**manifest.language, **language}, {}, info))
     return errors
 

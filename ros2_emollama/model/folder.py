@@ -13,7 +13,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -171,9 +171,13 @@ def write_manifest(root: Path, manifest: Manifest) -> None:
     skipped, suffixes = {MANIFEST, "MODEL_CARD.md", "report.json"}, (".png", ".svg", ".md", ".tmp")
     paths = sorted(path for path in root.rglob("*") if path.is_file() and path.name not in skipped and path.suffix not in suffixes)
     files = {path.relative_to(root).as_posix(): file_facts(path) for path in paths}
-    complete = Manifest(manifest.name, manifest.preset, manifest.graphs, manifest.language, files, manifest.info)
+    put_manifest(root, replace(manifest, files=files))
+
+
+def put_manifest(root: Path, manifest: Manifest) -> None:
+    """Write it as it is, atomically; `write_manifest` hashes first."""
     temporary = root / (MANIFEST + ".tmp")
-    temporary.write_text(complete.to_json(), encoding="utf-8")
+    temporary.write_text(manifest.to_json(), encoding="utf-8")
     temporary.replace(root / MANIFEST)
 
 
