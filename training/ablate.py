@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 
@@ -33,7 +34,7 @@ from .loop import Schedule
 from .paths import Paths
 from .perception import PERCEPTION_SCHEDULE, train_perception, window_makers
 from .whole import write_whole
-from .windows_of import KINDS
+from .windows_of import KINDS, WindowMaker
 
 STREAMS = {
     "both": KINDS,
@@ -42,6 +43,7 @@ STREAMS = {
 }
 DESCRIBE_SHARE = 1 / 3  # of the steps of a curriculum
 Row = dict[str, float]
+Makers = Callable[[], tuple[WindowMaker, WindowMaker]]
 
 
 def ablate(groups: Sequence[str], preset: Preset, paths: Paths, steps: int) -> dict[str, dict[str, Row]]:
@@ -50,38 +52,39 @@ def ablate(groups: Sequence[str], preset: Preset, paths: Paths, steps: int) -> d
     found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if found.get("steps") != steps:
         found = {"steps": steps}
+    makers = cache(lambda: window_makers(assemble(preset, paths, fused=False), paths))  # every row's: the encoders are the same
     for group in groups:
         rows = found.setdefault(group, {})
-        for name, work in GROUPS[group](preset, paths, steps).items():
+        for name, work in GROUPS[group](preset, paths, makers, steps).items():
             if name not in rows:
                 rows[name] = work()
                 write_whole(path, json.dumps(found, indent=1) + "\n")
     return {group: found[group] for group in groups}
 
 
-def _perception(preset: Preset, paths: Paths, steps: int, name: str, kinds: dict[str, float]) -> Row:
+def _perception(preset: Preset, paths: Paths, makers: Makers, steps: int, name: str, kinds: dict[str, float]) -> Row:
     network = assemble(preset, paths, fused=False)
     schedule = dataclasses.replace(PERCEPTION_SCHEDULE, steps=steps, validate_every=steps)
-    figures = train_perception(network, paths, schedule, f"ablation_{name}_{steps}", kinds)
+    figures = train_perception(network, makers(), paths.run, schedule, f"ablation_{name}_{steps}", kinds)
     return {"parameters": float(sum(p.numel() for p in network.conv_pro_module.parameters())), **figures}
 
 
-def _fusions(preset: Preset, paths: Paths, steps: int) -> dict[str, Callable[[], Row]]:
+def _fusions(preset: Preset, paths: Paths, makers: Makers, steps: int) -> dict[str, Callable[[], Row]]:
     def row(kind: str) -> Callable[[], Row]:
         changed = dataclasses.replace(preset, fusion=dataclasses.replace(preset.fusion, method=kind))
-        return lambda: _perception(changed, paths, steps, kind, KINDS)
+        return lambda: _perception(changed, paths, makers, steps, kind, KINDS)
 
     return {kind: row(kind) for kind in FUSIONS}
 
 
-def _streams(preset: Preset, paths: Paths, steps: int) -> dict[str, Callable[[], Row]]:
+def _streams(preset: Preset, paths: Paths, makers: Makers, steps: int) -> dict[str, Callable[[], Row]]:
     def row(name: str) -> Callable[[], Row]:
-        return lambda: _perception(preset, paths, steps, name.replace(" ", "_"), STREAMS[name])
+        return lambda: _perception(preset, paths, makers, steps, name.replace(" ", "_"), STREAMS[name])
 
     return {name: row(name) for name in STREAMS}
 
 
-def _curricula(preset: Preset, paths: Paths, steps: int) -> dict[str, Callable[[], Row]]:
+def _curricula(preset: Preset, paths: Paths, makers: Makers, steps: int) -> dict[str, Callable[[], Row]]:
     first = round(DESCRIBE_SHARE * steps)
     share = first / steps
     names = {*DESCRIBE_TASKS, *COGNITION_TASKS}
@@ -91,10 +94,10 @@ def _curricula(preset: Preset, paths: Paths, steps: int) -> dict[str, Callable[[
         network = assemble(preset, paths, fused=True)
         torch.manual_seed(0)
         llama, tokenizer = make_llama(preset.llama), make_tokenizer(preset.llama, paths)
-        makers, figures = window_makers(network, paths), {}
+        figures: Row = {}
         for name, tasks, schedule in stages:
             whole = dataclasses.replace(schedule, validate_every=schedule.steps)
-            figures = train_stage(f"ablation_{name}_{steps}", network, llama, tokenizer, makers, tasks, whole, paths)
+            figures = train_stage(f"ablation_{name}_{steps}", network, llama, tokenizer, makers(), tasks, whole, paths)
         return figures
 
     describe = dataclasses.replace(DESCRIBE_SCHEDULE, steps=first)
@@ -109,7 +112,7 @@ def _curricula(preset: Preset, paths: Paths, steps: int) -> dict[str, Callable[[
     }
 
 
-GROUPS: dict[str, Callable[[Preset, Paths, int], dict[str, Callable[[], Row]]]] = {
+GROUPS: dict[str, Callable[[Preset, Paths, Makers, int], dict[str, Callable[[], Row]]]] = {
     "fusion": _fusions,
     "streams": _streams,
     "curriculum": _curricula,

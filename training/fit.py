@@ -27,7 +27,7 @@ from .language import make_llama, make_tokenizer, train_language
 from .locate import train_locator
 from .loop import BAR_POSITION
 from .paths import Paths
-from .perception import train_perception
+from .perception import train_perception, window_makers
 from .voices import train_voices
 from .whole import whole
 
@@ -107,7 +107,7 @@ def assemble(preset: Preset, paths: Paths, *, fused: bool) -> EmotionNetwork:
 
 def _fit_perception(preset: Preset, paths: Paths) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
     network = assemble(preset, paths, fused=False)
-    figures = train_perception(network, paths)
+    figures = train_perception(network, window_makers(network, paths), paths.run)
     kept = ("conv_pro_module.", "label_head.")
     return {key: value for key, value in network.state_dict().items() if key.startswith(kept)}, figures
 

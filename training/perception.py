@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -15,6 +17,7 @@ from .loop import Schedule, fit, recall_figures
 from .measures import Norms
 from .paths import Paths
 from .readout import told_ranks
+from .scores import best_temperature
 from .windows_of import KINDS, Batch, WindowMaker
 
 PERCEPTION_SCHEDULE = Schedule(steps=1500, batch=96, learning_rate=1.5e-3, weight_decay=0.05, validate_every=500)
@@ -41,13 +44,18 @@ class FusionPart(nn.Module):
 
 def train_perception(
     network: EmotionNetwork,
-    paths: Paths,
+    makers: tuple[WindowMaker, WindowMaker],
+    run: Path,
     schedule: Schedule = PERCEPTION_SCHEDULE,
     name: str = "perception",
     kinds: dict[str, float] = KINDS,
 ) -> dict[str, float]:
-    """Fit in place; figures by kind of window on val people. kinds: how often each kind of window is trained on."""
-    train, held = window_makers(network, paths)
+    """Fit in place; figures by kind of window on val people.
+
+    makers  see `window_makers`
+    kinds   how often each kind of window is trained on
+    """
+    train, held = makers
     network.eval()
     part = FusionPart(network)
     held_rng = np.random.default_rng(3)
@@ -73,14 +81,14 @@ def train_perception(
                 figures[f"uar_{kind}"] = recall_figures(logits.argmax(1), windows.targets.argmax(1), 7)["uar"]
         return figures
 
-    figures = fit(name, part, schedule, loss_of, validate, paths.run)
+    figures = fit(name, part, schedule, loss_of, validate, run)
     return {**figures, **calibrate(network, held_batches)}
 
 
 def calibrate(network: EmotionNetwork, batches: dict[str, Batch]) -> dict[str, float]:
     """A temperature for each set of streams, by the least negative log likelihood over windows with somebody; figures of all together."""
     figures: dict[str, float] = {}
-    candidates = np.exp(np.linspace(np.log(0.5), np.log(4.0), 60))
+    candidates = np.exp(np.linspace(np.log(0.5), np.log(4.0), 60)).tolist()
     with torch.inference_mode():
         network.label_head.temperatures.fill_(1.0)
         windows = [batches[kind] for kind in ("both", "face", "voice", "change")]
@@ -90,8 +98,7 @@ def calibrate(network: EmotionNetwork, batches: dict[str, Batch]) -> dict[str, f
         chosen = {"both": video & audio, "video": video & ~audio, "audio": ~video & audio}
         for index, name in enumerate(TEMPERATURES):
             rows = chosen.get(name, torch.ones_like(video))
-            losses = [float(F.cross_entropy(logits[rows] / float(t), truth[rows])) for t in candidates]
-            best = int(np.argmin(losses))
-            network.label_head.temperatures[index] = float(candidates[best])
-            figures |= {f"temperature_{name}": float(candidates[best]), f"nll_{name}": losses[best]}
+            best, loss = best_temperature(logits[rows].double().numpy(), truth[rows].numpy(), candidates)
+            network.label_head.temperatures[index] = best
+            figures |= {f"temperature_{name}": best, f"nll_{name}": loss}
     return figures

@@ -122,9 +122,16 @@ def crossfit(probabilities: Float64, true: Int64, speakers: Sequence[str] | npt.
         inside = parts == part
         if inside.all():
             continue
-        losses = [negative_log_likelihood(_tempered(logs[~inside], t), true[~inside]) for t in TEMPERATURES]
-        result[inside] = _tempered(logs[inside], TEMPERATURES[int(np.argmin(losses))])
+        best, _ = best_temperature(logs[~inside], true[~inside], TEMPERATURES)
+        result[inside] = _tempered(logs[inside], best)
     return result
+
+
+def best_temperature(logits: Float64, true: Int64, candidates: Sequence[float]) -> tuple[float, float]:
+    """The candidate at which the truth's mean negative log likelihood is least, and that. logits (N, L), or log probabilities."""
+    losses = [negative_log_likelihood(_tempered(logits, t), true) for t in candidates]
+    least = int(np.argmin(losses))
+    return candidates[least], losses[least]
 
 
 def _tempered(logs: Float64, temperature: float) -> Float64:
