@@ -31,6 +31,7 @@ from .clips import AnnotationClip
 from .evidence import Evidence, read_evidence
 from .local_agents import expression_among
 from .measuring import Measured, Measurer
+from .pace import at_once
 from .usage import Ledger
 
 SAVE_EVERY = 20  # clips between two writings of the usage
@@ -118,13 +119,9 @@ async def annotate(clips: Sequence[AnnotationClip], job: Job, problems: Problems
                         job.ledger.write(job.output / "usage.json")
                 progress.update()
 
-        workers = [asyncio.create_task(work()) for _ in range(max(1, job.concurrency))]
         try:
-            await asyncio.gather(*workers)
+            await at_once(job.concurrency, work)
         finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
             job.ledger.write(job.output / "usage.json")
     mine = [done.pop(clip.video_id) for clip in clips if clip.video_id in done]
     _write(job.annotations, [json.dumps(item, ensure_ascii=False) for item in (*mine, *done.values())])

@@ -11,6 +11,17 @@ from email.utils import parsedate_to_datetime
 MINUTE = 60.0
 
 
+async def at_once(count: int, work: Callable[[], Awaitable[None]]) -> None:
+    """Run `work` in `count` workers until all are done; where one fails, the others are ended before its error goes on."""
+    workers = [asyncio.ensure_future(work()) for _ in range(max(1, count))]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+
+
 class Pace:
     """Spreads requests evenly; 0 is no limit. Tokens are booked by a guess and put right once the server has counted them."""
 

@@ -23,6 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..annotation.chat_api import ApiFailure, ChatClient
+from ..annotation.pace import at_once
 from .metrics import bootstrap_weights
 from .predictions import Prediction, Problems
 
@@ -142,13 +143,9 @@ async def judge(
                 judged[place] = {"video_id": prediction.video_id, "suite": suite, "scores": scores}
                 progress.update()
 
-        workers = [asyncio.create_task(work()) for _ in range(client.endpoint.concurrency)]
         try:
-            await asyncio.gather(*workers)
+            await at_once(client.endpoint.concurrency, work)
         finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
             lines = "".join(json.dumps(judged[place], ensure_ascii=True) + "\n" for place in sorted(judged))
             output.write_text(lines, encoding="utf-8")
     return [judged[place] for place in sorted(judged)]
