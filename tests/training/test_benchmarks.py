@@ -338,6 +338,11 @@ NASTY = st.one_of(
 )
 
 
+def test_a_truth_of_two_words_is_hit_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "mer2023.jsonl", lines_of("mer2023", [("happy,sad", "happy,sad")]))
+    assert score_file(path, "mer2023", SMALL, draws=3).figures["hit_rate"] == 1.0
+
+
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), name=st.sampled_from(list(BENCHMARKS)))
 def test_no_text_breaks_a_scorer(tmp_path: Path, data: st.DataObject, name: str) -> None:

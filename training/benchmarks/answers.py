@@ -150,7 +150,7 @@ def _on_wheels(benchmark: Benchmark, predictions: Sequence[Prediction], wheels: 
             both = len(of_pred & of_true)
             if benchmark.kind == "hit":
                 among = len(of_pred & candidates[wheel])
-                first[wheel, i], second[wheel, i] = both, both / among if among else 0.0
+                first[wheel, i], second[wheel, i] = float(both > 0), both / among if among else 0.0
             else:
                 first[wheel, i], second[wheel, i] = (both / len(of_pred) if of_pred else 0.0), both / len(of_true)
     notes = Counter({"truths that no wheel knows": int(np.isnan(first).all(axis=0).sum())})
