@@ -8,13 +8,12 @@ Bad rows are named with file and row, counted, and fatal only where asked (`Prob
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..benchmarks.predictions import Problems, is_fabricated
+from ..benchmarks.predictions import Problems, is_fabricated, parsed_lines
 
 NOT_LABELS = frozenset({"nan", "none", "null"})
 TASKS = ("emotion", "sentiment", "multi-label", "intent")  # in this order the first that a clip has a label of is told to the agents
@@ -118,17 +117,8 @@ def _is_file(path: Path) -> bool:
 
 
 def _lines(path: Path, problems: Problems, task: str) -> Iterator[AnnotationClip]:
-    with path.open("rb") as stream:
-        for row, line in enumerate(stream, start=1):
-            if not line.strip():
-                continue
-            where = f"{path}:{row}"
-            try:
-                clip = clip_of(json.loads(line.decode("utf-8-sig" if row == 1 else "utf-8")), where, task)
-            except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
-                problems.add(where, "not a clip", f"{type(error).__name__}: {error}"[:160])
-            else:
-                yield clip
+    for _, clip in parsed_lines(path, problems, "not a clip", lambda item, where: clip_of(item, where, task)):
+        yield clip
 
 
 def clip_of(item: Mapping[str, Any], where: str, task: str) -> AnnotationClip:

@@ -11,14 +11,15 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .registry import BENCHMARKS, Benchmark, find_benchmark
 
 KEPT = 50  # problems told in a report; all are counted
+T = TypeVar("T")
 TEXT_KEYS = ("mode", "speaker", "person")
 
 
@@ -110,6 +111,21 @@ def read_predictions(path: Path, benchmark: Benchmark, problems: Problems, doubl
         first = f"; first problem: {problems.told[0]}" if problems.told else ""
         raise ValueError(f"{path} has no usable line{wanted} for {benchmark.name}{held}{first}")
     return list(kept.values()), others
+
+
+def parsed_lines(path: Path, problems: Problems, kind: str, build: Callable[[Any, str], T]) -> Iterator[tuple[str, T]]:
+    """(file and row, what `build` makes of the line's JSON and that) of every line; one that it refuses is a problem of that kind."""
+    with path.open("rb") as stream:
+        for row, line in enumerate(stream, start=1):
+            if not line.strip():
+                continue
+            where = f"{path}:{row}"
+            try:
+                built = build(json.loads(line.decode("utf-8-sig" if row == 1 else "utf-8")), where)
+            except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
+                problems.add(where, kind, f"{type(error).__name__}: {error}"[:160])
+            else:
+                yield where, built
 
 
 def _objects(path: Path, problems: Problems) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -5,14 +5,13 @@ keys  id, mode, answer, task, instruction (says, template, transcript where ther
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..annotation.clips import AnnotationClip, clip_of
-from .predictions import Problems
+from .predictions import Problems, parsed_lines
 from .registry import Benchmark
 
 
@@ -44,22 +43,13 @@ def read_questions(path: Path, benchmark: Benchmark, problems: Problems) -> list
             f"no questions {file}; make them: python -m training instruct --stage {benchmark.name} --format jsonl --output {file}"
         )
     questions: dict[str, Question] = {}
-    with file.open("rb") as stream:
-        for row, line in enumerate(stream, start=1):
-            if not line.strip():
-                continue
-            where = f"{file}:{row}"
-            try:
-                question = _question(json.loads(line.decode("utf-8-sig" if row == 1 else "utf-8")), where)
-            except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
-                problems.add(where, "not a question", f"{type(error).__name__}: {error}"[:160])
-                continue
-            if benchmark.modes and question.mode not in benchmark.modes:
-                continue
-            if question.video_id in questions:
-                problems.add(where, "double video_id", f"{question.video_id!r}; the first row counts")
-                continue
-            questions[question.video_id] = question
+    for where, question in parsed_lines(file, problems, "not a question", _question):
+        if benchmark.modes and question.mode not in benchmark.modes:
+            continue
+        if question.video_id in questions:
+            problems.add(where, "double video_id", f"{question.video_id!r}; the first row counts")
+            continue
+        questions[question.video_id] = question
     if not questions:
         wanted = f" with mode {' or '.join(benchmark.modes)}" if benchmark.modes else ""
         raise ValueError(f"{file} has no usable question{wanted}; first problem: {problems.told[0] if problems.told else 'none'}")
