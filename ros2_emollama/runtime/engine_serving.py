@@ -115,12 +115,15 @@ class ServedLlama:
 
 
 def open_tensorrt(
-    folder: ModelFolder, root: Path | None, open_encoders: Callable[[], Encoders], open_llama: Callable[[], LlamaSession] | None
-) -> tuple[ServedEncoders, ServedLlama | None]:
+    folder: ModelFolder,
+    root: Path | None,
+    open_encoders: Callable[[], Encoders] | None,
+    open_llama: Callable[[], LlamaSession] | None,
+) -> tuple[ServedEncoders | None, ServedLlama | None]:
     """Encoders and language model; engines that are missing are built on a thread meanwhile.
 
     root                       folder of engines; None: below the user's cache folder
-    open_encoders, open_llama  what serves until then, or when an engine fails; open_llama None: labels only
+    open_encoders, open_llama  what serves until then, or when an engine fails; None: that part is not wanted
     RuntimeUnavailable with the cure where there is no TensorRT, no GPU, or one that this TensorRT makes no engines for.
     """
     flavor, gpu = find_flavor(), find_gpu()
@@ -138,18 +141,19 @@ def open_tensorrt(
 def serve(
     cache: EngineCache,
     new_device: Callable[[], Device],
-    open_encoders: Callable[[], Encoders],
+    open_encoders: Callable[[], Encoders] | None,
     open_llama: Callable[[], LlamaSession] | None,
-) -> tuple[ServedEncoders, ServedLlama | None]:
+) -> tuple[ServedEncoders | None, ServedLlama | None]:
     """What is ready serves at once; the rest is built on a thread of its own, encoders first.
 
     new_device  makes a device with a stream of its own: encoders and language model run on threads of their own
     """
     graphs, preset = [name for name in cache.graphs if name != LLAMA], cache.folder.preset.llama
-    waiting = [name for name in cache.graphs if not cache.find(name) and (name != LLAMA or open_llama)]
-    first = None if set(waiting) & set(graphs) else _tried(lambda: encoders_of(cache, new_device()))
-    encoders = ServedEncoders(open_encoders, first)
-    llama = None
+    waiting = [name for name in cache.graphs if not cache.find(name) and (open_llama if name == LLAMA else open_encoders)]
+    encoders = llama = None
+    if open_encoders:
+        first = None if set(waiting) & set(graphs) else _tried(lambda: encoders_of(cache, new_device()))
+        encoders = ServedEncoders(open_encoders, first)
     if open_llama:
         speaks = LLAMA in cache.graphs
         if not speaks:
@@ -165,9 +169,9 @@ def serve(
 
 
 def _build(
-    cache: EngineCache, new_device: Callable[[], Device], waiting: list[str], encoders: ServedEncoders, llama: ServedLlama | None
+    cache: EngineCache, new_device: Callable[[], Device], waiting: list[str], encoders: ServedEncoders | None, llama: ServedLlama | None
 ) -> None:
-    if set(waiting) != {LLAMA} and (made := _tried(lambda: encoders_of(cache, new_device()))):
+    if set(waiting) != {LLAMA} and encoders is not None and (made := _tried(lambda: encoders_of(cache, new_device()))):
         encoders.hand_over(made)
         logger.warning("encoders are handed over to %s", made.name)
     if LLAMA in waiting and llama is not None and (session := _tried(lambda: llama_of(cache, new_device()))):
