@@ -80,6 +80,14 @@ class ReasonerConfig(Section):
 
     section: ClassVar[str] = "reasoner"
     enabled: bool = option(True, "load the language model; false gives labels only")
+    mode: str = option(
+        "local",
+        "local: the language model runs in this node; remote: the node `reasoner` is asked, on another machine",
+        choices=("local", "remote"),
+    )
+    link_seconds: float = option(
+        2.0, "mode remote: a reasoner that is silent for this long is taken as lost; labels go on", unit="s", minimum=0.2, maximum=60.0
+    )
     on_change: bool = option(True, "explain when the label changes", live=True)
     period_seconds: float = option(10.0, "explain at least this often; 0.0 = never", unit="s", minimum=0.0, maximum=3600.0, live=True)
     max_tokens: int = option(80, "longest explanation", unit="tokens", minimum=1, maximum=1024, live=True)
@@ -130,6 +138,15 @@ class Config(Tree):
     hri: HriConfig = HriConfig()
     diagnostics: DiagnosticsConfig = DiagnosticsConfig()
     autostart: bool = option(True, "configure and activate at start, without a lifecycle manager")
+
+
+@dataclass(frozen=True)
+class ReasonerNodeConfig(Tree):
+    """Everything of the node `reasoner`."""
+
+    node: ClassVar[str] = "reasoner"
+    model: ModelConfig = ModelConfig()
+    diagnostics: DiagnosticsConfig = DiagnosticsConfig()
 
 
 @dataclass(frozen=True)

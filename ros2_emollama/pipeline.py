@@ -22,8 +22,8 @@ from .config import Config
 from .encoding import EncodedFrame, StreamEncoders
 from .model.folder import ModelFolder, ModelFolderError, find_model, open_folder
 from .model.pixels import box_to_picture
-from .reasoner import Reasoner
-from .runtime.base import Encoders
+from .reasoner import Reasoner, Talker
+from .runtime.base import Encoders, RuntimeUnavailable
 from .runtime.factory import open_runtime
 from .types import EmotionState, Explanation, Float32, Frame, GridFrame, Int64, Percept, Window, seconds_to_ns
 from .windows import WindowSpec
@@ -53,11 +53,21 @@ class _Held:
     encoded: EncodedFrame
 
 
+@dataclass(frozen=True)
+class _Sensed:
+    """What encoders and fusion make of a window; `probabilities` is empty without a label head."""
+
+    prefix: Float32
+    probabilities: Float32
+    faces: list[Float32 | None]
+    speech: float
+
+
 class Pipeline:
     """One model folder, running."""
 
     def __init__(
-        self, folder: ModelFolder, encoders: Encoders, reasoner: Reasoner | None, config: Config, utterances: Float32 | None = None
+        self, folder: ModelFolder, encoders: Encoders, reasoner: Talker | None, config: Config, utterances: Float32 | None = None
     ) -> None:
         """utterances (2, D): vectors of the whole clip, for a preset that takes some; zeros where none are given."""
         self.folder = folder
@@ -77,20 +87,27 @@ class Pipeline:
         self._epoch = 0
 
     @classmethod
-    def load(cls, config: Config, utterances: Sequence[Path] = ()) -> Pipeline:
+    def load(cls, config: Config, utterances: Sequence[Path] = (), remote: Callable[[ModelFolder], Talker] | None = None) -> Pipeline:
         """Open, verify and load the configured model. ModelFolderError or RuntimeUnavailable with the cure.
 
         utterances  files of the vectors that a preset takes from outside, in its order (FaceMAE, VideoMAE)
+        remote      makes who is asked where reasoner.mode is "remote"; the folder then need not hold the language model's files
         """
         folder = open_folder(find_model(config.model.path))
-        folder.verify()
+        elsewhere = config.reasoner.mode == "remote"
+        if elsewhere and remote is None:
+            raise RuntimeUnavailable("reasoner.mode is remote, and only the perception node can ask another machine; set it to local")
+        folder.verify(language=not elsewhere)
         given = read_utterances(utterances, folder) if utterances else None
         # NumPy's own threads too: waiting for a second one on a busy core made log-mel five times as long at the 95th percentile.
         threadpool_limits(config.model.threads, user_api="blas")
         speaks = config.reasoner.enabled or not folder.preset.has_head
         engines = Path(config.model.engines).expanduser() if config.model.engines else None
-        encoders, session = open_runtime(folder, config.model.runtime, config.model.threads, speaks, engines)
-        reasoner = Reasoner(session, folder.language("tokenizer"), folder.preset) if session is not None else None
+        here = speaks and not elsewhere
+        encoders, session = open_runtime(folder, config.model.runtime, config.model.threads, here, engines)
+        reasoner: Talker | None = Reasoner(session, folder.language("tokenizer"), folder.preset) if session is not None else None
+        if speaks and elsewhere and remote is not None:
+            reasoner = remote(folder)
         return cls(folder, encoders, reasoner, config, given)
 
     @property
@@ -126,7 +143,7 @@ class Pipeline:
         samples = np.zeros(round(spec.seconds * spec.sample_rate_hz), np.float32)
         seen = np.ones(spec.frames, np.bool_)
         window = Window(spec.frames, 0, spec.frames * tick_ns, frames, samples, spec.sample_rate_hz, seen)
-        self.perceive(window)
+        self._sense(window, _Stopwatch())
         self.forget()
         if self._reasoner:
             self._reasoner.warm_up()
@@ -141,6 +158,12 @@ class Pipeline:
     def perceive(self, window: Window) -> Percept:
         """Labels, presence and prefix of one window."""
         watch = _Stopwatch()
+        sensed = self._sense(window, watch)
+        probabilities = sensed.probabilities if self.preset.has_head else self._scored(sensed.prefix, watch)
+        return Percept(self._state(window, probabilities, sensed.faces, sensed.speech, watch.seconds), sensed.prefix, window.transcript)
+
+    def _sense(self, window: Window, watch: _Stopwatch) -> _Sensed:
+        """All but what the language model says."""
         frame_tokens, frame_mask, faces = self._frame_stream(window, watch)
         scene = self._scene_stream(window, watch)
         audio_tokens, audio_mask, speech = self._audio_stream(window, watch)
@@ -158,8 +181,8 @@ class Pipeline:
             )
         present = {"video": any(window.frames), "audio": bool(window.audio_seen.any())}
         prefix = self._streams.assemble(fused["prefix"][0], present, self._after_scene)
-        probabilities = fused["probabilities"][0] if self.preset.has_head else self._scored(prefix, watch)
-        return Percept(self._state(window, probabilities, faces, speech, watch.seconds), prefix, window.transcript)
+        probabilities = fused["probabilities"][0] if self.preset.has_head else np.zeros(0, np.float32)
+        return _Sensed(prefix, probabilities, faces, speech)
 
     def _given_utterances(self) -> Float32:
         """(1, 2, D) of the clip, or zeros."""

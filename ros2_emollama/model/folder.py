@@ -98,10 +98,16 @@ class ModelFolder:
             )
         return self.root / table[name]
 
-    def verify(self) -> None:
-        """Check every file against the manifest. ModelFolderError naming the first missing or altered one."""
+    def verify(self, language: bool = True) -> None:
+        """Check every file against the manifest. ModelFolderError naming the first missing or altered one.
+
+        language  False: the language model's files may be missing, for another machine runs it
+        """
+        folders = {Path(name).parts[0] for name in self.manifest.language.values()}
         for name, facts in self.manifest.files.items():
             path = self.root / name
+            if not language and Path(name).parts[0] in folders:
+                continue
             if not path.is_file():
                 raise ModelFolderError(
                     f"model file {path} is missing; restore it (for the shipped model: git checkout -- models/{self.manifest.name})"
@@ -145,7 +151,8 @@ def _refuse_escapes(root: Path, manifest: Manifest) -> None:
             raise ModelFolderError(f"{root / MANIFEST} names {name[:40]!r}, which is no file's name; restore it or export the model again")
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise ModelFolderError(f"{root / MANIFEST} names {name!r}, outside its folder; do not use this model")
-    unhashed = [name for name in named if name not in manifest.files and not (root / name).is_dir()]
+    hashed = {parent.as_posix() for name in manifest.files for parent in (Path(name), *Path(name).parents)}  # files, and folders of them
+    unhashed = [name for name in named if name not in hashed]
     if unhashed:
         raise ModelFolderError(f"{root / MANIFEST} gives no hash for {', '.join(unhashed)}; export the model again")
 

@@ -57,6 +57,7 @@ class Health:
     waiting           windows and requests that wait for their thread
     speaking_seconds  for how long the reasoner has been at its present request
     deadline_seconds  how long it may be
+    link     to a reasoner on another machine: is there one, why the last question found no answer, counts; None where it runs here
     """
 
     stage: str
@@ -73,6 +74,7 @@ class Health:
     waiting: int = 0
     speaking_seconds: float = 0.0
     deadline_seconds: float = float("inf")
+    link: tuple[bool, str, Mapping[str, int]] | None = None
 
 
 def status(name: str, level: bytes, text: str, values: Sequence[tuple[str, str]]) -> DiagnosticStatus:
@@ -152,6 +154,11 @@ def _judge_model(health: Health) -> tuple[bytes, str, list[tuple[str, str]]]:
     if health.speaking_seconds > health.deadline_seconds + 1.0:
         text = f"no word from the language model for {health.speaking_seconds:.0f} s; labels go on. If it stays so, deactivate and activate"
         return ERROR, text, values
+    if health.link is not None:
+        ready, trouble, counts = health.link
+        values += [("reasoner_ready", str(ready).lower()), *((f"reasoner_{name}", str(count)) for name, count in counts.items())]
+        if health.stage == "active" and (trouble or not ready):
+            return WARN, f"{trouble or 'no reasoner is to be seen'}; labels go on", values
     return OK, health.model or "not loaded", values
 
 

@@ -38,6 +38,7 @@ from .explain_server import ExplainServer
 from .inputs import Inputs, message_from
 from .outputs import DEPTH, Outputs
 from .pictures import compressed_to_rgb, image_to_rgb
+from .remote_reasoner import ReasonerLink, RemoteReasoner
 from .running import asked_for_help, run
 from .watch import STALLED, STILL, StreamWatch
 
@@ -63,6 +64,7 @@ class PerceptionNode(LifecycleNode):
         self._latency_seconds: float | None = None
         self._newest: EmotionState | None = None
         self._outputs = Outputs(self, self.config)
+        self._link = ReasonerLink(self, self.config.reasoner.link_seconds) if self.config.reasoner.mode == "remote" else None
         self._explain = ExplainServer(self, lambda: self._outputs.frame_id)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", DEPTH)
         self._reporter, self._reported = Reporter(self.get_fully_qualified_name()), time.monotonic()
@@ -82,12 +84,18 @@ class PerceptionNode(LifecycleNode):
         """Bring the node to active; False when a step failed (the log says why)."""
         return bool(self.trigger_configure() == SUCCESS and self.trigger_activate() == SUCCESS)
 
+    def _load(self) -> Pipeline:
+        link = self._link
+        if link is None:
+            return Pipeline.load(self.config)
+        return Pipeline.load(self.config, remote=lambda folder: RemoteReasoner(link, folder))
+
     # Transitions. A failure is logged and reported, and the node stays where it was.
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         started = time.monotonic()
         try:
-            self._pipeline = Pipeline.load(self.config)
+            self._pipeline = self._load()
         except Exception as error:  # noqa: BLE001 whatever keeps the model from loading must be said, and the node lives on
             return self._refuse("configure", error)
         self.get_logger().info(f"configured in {time.monotonic() - started:.1f} s: {self._pipeline.describe()}")
@@ -98,7 +106,7 @@ class PerceptionNode(LifecycleNode):
         started = time.monotonic()
         try:
             if self._pipeline is None:  # its language model hung when it was last active
-                self._pipeline = Pipeline.load(self.config)
+                self._pipeline = self._load()
             self._pipeline.warm_up()
             self._assembler = WindowAssembler(self._pipeline.window_spec)
             self._worker = Worker(self._pipeline, self.config, self._publish_state, self._publish_explanation, self._on_worker_error)
@@ -134,6 +142,8 @@ class PerceptionNode(LifecycleNode):
     def destroy_node(self) -> None:
         self._stop()
         self._explain.destroy()
+        if self._link is not None:
+            self._link.destroy()
         super().destroy_node()
 
     def _refuse(self, step: str, error: Exception) -> TransitionCallbackReturn:
@@ -331,6 +341,7 @@ class PerceptionNode(LifecycleNode):
             waiting=worker.waiting if worker is not None else 0,
             speaking_seconds=worker.speaking_seconds if worker is not None else 0.0,
             deadline_seconds=self.config.reasoner.deadline_seconds,
+            link=None if self._link is None else (self._link.ready, self._link.trouble, self._link.counters),
         )
         self._reported = now
         self._diagnostics.publish(self._reporter.report(health, self.get_clock().now().to_msg()))

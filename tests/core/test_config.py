@@ -6,11 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from ros2_emollama.config import CameraConfig, Config, MicrophoneConfig, ModelConfig, ReasonerConfig, WindowConfig
+from ros2_emollama.config import (
+    CameraConfig,
+    Config,
+    MicrophoneConfig,
+    ModelConfig,
+    ReasonerConfig,
+    ReasonerNodeConfig,
+    WindowConfig,
+)
 from ros2_emollama.options import ConfigError, Tree, add_arguments, fields, flatten, from_arguments, from_flat, load_yaml, to_yaml
 
 
-@pytest.mark.parametrize("tree", [Config, CameraConfig, MicrophoneConfig])
+@pytest.mark.parametrize("tree", [Config, CameraConfig, MicrophoneConfig, ReasonerNodeConfig])
 def test_every_default_follows_its_own_rule_and_has_help(tree: type[Tree]) -> None:
     for field in fields(tree):
         field.check(field.default)
@@ -101,7 +109,7 @@ def test_the_command_line_takes_the_same_names() -> None:
     assert "tokens, in [1, 1024]" in " ".join(parser.format_help().split())
 
 
-@pytest.mark.parametrize("tree", [Config, CameraConfig, MicrophoneConfig])
+@pytest.mark.parametrize("tree", [Config, CameraConfig, MicrophoneConfig, ReasonerNodeConfig])
 def test_the_shipped_params_files_are_made_from_the_trees(tree: type[Tree]) -> None:
     """To write one anew: python -c "from ros2_emollama import config, options; print(options.to_yaml(config.Config()), end='')" \
     > config/perception.yaml"""

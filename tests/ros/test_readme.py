@@ -6,14 +6,14 @@ import re
 
 import pytest
 
-from ros2_emollama.config import CameraConfig, Config, MicrophoneConfig
+from ros2_emollama.config import CameraConfig, Config, MicrophoneConfig, ReasonerNodeConfig
 from ros2_emollama.options import to_markdown
 from tests.conftest import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("tree", [Config(), MicrophoneConfig(), CameraConfig()], ids=lambda tree: tree.node)
+@pytest.mark.parametrize("tree", [Config(), MicrophoneConfig(), CameraConfig(), ReasonerNodeConfig()], ids=lambda tree: tree.node)
 def test_the_parameters_are_those_of_the_tree(tree: Config) -> None:
     """To write them anew:
     python -c "from ros2_emollama.config import *; from ros2_emollama.options import to_markdown; print(to_markdown(Config()))" """

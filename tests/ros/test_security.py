@@ -27,6 +27,7 @@ from ros2_emollama.ros import perception_node
 from ros2_emollama.ros.console_node import ConsoleNode
 from ros2_emollama.ros.perception_node import PerceptionNode
 from ros2_emollama.ros.player_node import PlayerNode, PlayOptions
+from ros2_emollama.ros.reasoner_node import ReasonerNode
 from ros2_emollama.share import share_file
 from tests.core import clips
 from tests.ros.graph import Graph, ScriptedPipeline, wait_until
@@ -106,27 +107,32 @@ def nothing(but: Names) -> Names:
 
 NEEDS_OTHERS = {"publish": HRI["publish"], "subscribe": {"/audio_info", *HRI["subscribe"]}}
 """What perception has only where other packages are installed."""
+REMOTE = {"/emotion/reason/_action/feedback", "/emotion/reason/_action/status"}
+REMOTE_REQUESTS = {f"/emotion/reason/_action/{service}" for service in ("send_goal", "get_result", "cancel_goal")}
+"""What it has only where it asks another machine."""
 
 
 @pytest.mark.parametrize(
     ("parameters", "unused"),
     [
-        ({}, {"/clock", "/image_raw/compressed"}),
-        ({"use_sim_time": True, "image.transport": "compressed"}, {"/image_raw"}),
+        ({}, {"/clock", "/image_raw/compressed", *REMOTE}),
+        ({"use_sim_time": True, "image.transport": "compressed"}, {"/image_raw", *REMOTE}),
+        ({"reasoner.mode": "remote"}, {"/clock", "/image_raw/compressed"}),
     ],
-    ids=["as shipped", "compressed pictures in a bag's time"],
+    ids=["as shipped", "compressed pictures in a bag's time", "a reasoner on another machine"],
 )
 def test_perception_has_what_it_may(graph: Graph, monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any], unused: set[str]) -> None:
     if importlib.util.find_spec("hri_msgs") or importlib.util.find_spec("audio_common_msgs"):
         pytest.skip("packages are installed that perception makes use of")
-    monkeypatch.setattr(perception_node.Pipeline, "load", ScriptedPipeline)
+    monkeypatch.setattr(perception_node.Pipeline, "load", lambda config, **_: ScriptedPipeline(config))
     overrides = [Parameter(name, value=value) for name, value in parameters.items()]
     node = PerceptionNode(context=graph.context, parameter_overrides=overrides)
     assert node.start()
     names = as_created(graph, node, lambda names: len(names["subscribe"]) >= 3 and len(names["reply"]) >= 12)
     too_much, not_used = differences("perception", names)
     assert too_much == nothing({})
-    assert not_used == nothing(NEEDS_OTHERS | {"subscribe": NEEDS_OTHERS["subscribe"] | unused})
+    away = {} if unused & REMOTE else {"request": set()}
+    assert not_used == nothing(NEEDS_OTHERS | {"subscribe": NEEDS_OTHERS["subscribe"] | unused, "request": REMOTE_REQUESTS} | away)
 
 
 def test_perception_has_the_topics_that_info_tells(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,6 +163,13 @@ def test_the_console_has_what_it_may_and_no_picture_or_sound(graph: Graph) -> No
     too_much, not_used = differences("console", names)
     assert too_much == nothing({}) and not_used == nothing({"subscribe": {"/clock"}})
     assert not allowed("console")["subscribe"] & {"/image_raw", "/image_raw/compressed", "/audio", "/emotion/image_annotated"}
+
+
+def test_the_reasoner_has_what_it_may_and_no_picture_or_sound(graph: Graph, some_model_folder: Path) -> None:
+    node = ReasonerNode(context=graph.context, parameter_overrides=[Parameter("model.path", value=str(some_model_folder))])
+    names = as_created(graph, node, lambda names: len(names["publish"]) >= 5 and len(names["reply"]) >= 9)
+    too_much, not_used = differences("reasoner", names)
+    assert too_much == nothing({}) and not_used == nothing({"subscribe": {"/clock"}})
 
 
 @pytest.mark.parametrize("name", ["camera", "microphone"])
