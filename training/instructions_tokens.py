@@ -20,7 +20,7 @@ from .instructions import prompt_text
 from .records import STREAMS, Sample, Stream
 
 Encode = Callable[[str], Sequence[int]]
-PLACE = "<VideoHere>"
+PLACE, SECOND_PLACE = "<VideoHere>", "<FeatureHere>"
 NO_TOKEN, NO_LOSS = -1, -100
 V2_PREFIX = PrefixPreset(fusion=64, scene=256, frames=64, audio=64)
 MAX_ANSWER_TOKENS, MAX_TOKENS = 1024, 3800  # max_txt_len of the training configurations, max_context_len of the model
@@ -63,16 +63,13 @@ def tokenize(
     double_bos   the reference begins an evaluation prompt with <s> twice (True)
     ValueError when the prompt has no room in `max_tokens`; a long answer is cut, its </s> with it, as in the reference.
     """
-    before, found, after = prompt_text(sample).partition(PLACE)
-    if not found:
-        raise ValueError(f"template {sample.template!r} has no {PLACE}")
-    head = [bos] * (2 if double_bos else 1) + list(encode(before))
+    head, tail = around_prefix(sample, encode, bos, 2 if double_bos else 1)
     sizes = {"fusion": prefix.fusion, "scene": prefix.scene, "frames": prefix.frames, "audio": prefix.audio}
     slots, place = {}, len(head)
     for name, size in sizes.items():
         slots[name] = slice(place, place + size)
         place += size
-    prompt = head + [NO_TOKEN] * prefix.tokens + list(encode(after))
+    prompt = head + [NO_TOKEN] * prefix.tokens + tail
     answer = [*encode(sample.answer), eos][:MAX_ANSWER_TOKENS] if with_answer else []
     if len(prompt) + len(answer) > max_tokens:
         asked = f"{len(prompt)} tokens of prompt and {len(answer)} of answer"
@@ -85,6 +82,25 @@ def tokenize(
         for name in absent_streams(sample):
             visible[slots[name]] = False
     return Tokens(ids, labels, visible, slots, len(prompt))
+
+
+def around_prefix(sample: Sample, encode: Encode, bos: int, begins: int = 1, inside: str = "") -> tuple[list[int], list[int]]:
+    """Ids of the prompt before and after the visual prefix.
+
+    begins  times that <s> stands first
+    inside  text that stands within the prefix and so in neither: v1's "</video> <feature>", whose second place is then no text
+    ValueError where the sample's template has not that text.
+    """
+    before, found, after = prompt_text(sample).partition(PLACE)
+    if not found:
+        raise ValueError(f"template {sample.template!r} has no {PLACE}")
+    if inside:
+        between, _, after = after.partition(SECOND_PLACE)
+        if between != inside:
+            raise ValueError(
+                f"template {sample.template!r} has {between!r} in its prefix, the model {inside!r}; give a template of its own"
+            )
+    return [bos] * begins + list(encode(before)), list(encode(after))
 
 
 def absent_streams(sample: Sample) -> tuple[Stream, ...]:

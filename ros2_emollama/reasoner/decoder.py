@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from ..runtime.base import LlamaSession, branching
 from ..types import Explanation, Float32, Percept
 from .lookahead import EARLIER_ANSWERS, Lookahead
 from .prompt import Prompt, prompts_of
-from .sampling import choose, ends_a_sentence, goes_round, log_softmax, penalise_repeats
+from .sampling import REPEAT_PENALTY, Decoding, choose, ends_a_sentence, goes_round, log_softmax, penalise_repeats
 
 PIECE = 128  # positions computed between two looks at the clock; a processor is no faster with more
 SOFT_SHARE = 0.8  # of max_tokens; from there on the end of a sentence is the end
@@ -32,6 +33,16 @@ class _Ended(Exception):
 
 def _never() -> str:
     return ""
+
+
+@dataclass(frozen=True)
+class Said:
+    """An answer; `finish_reason` is stop, length, or what ended it from outside."""
+
+    text: str
+    finish_reason: str
+    token_count: int
+    first_token_seconds: float
 
 
 class Reasoner:
@@ -109,16 +120,43 @@ class Reasoner:
                 return "cancelled"
             return "deadline" if time.monotonic() - started >= deadline_seconds else ""
 
-        answer = _Answer(self._tokenizer, started, on_text)
         label = percept.state.label if percept.state.label in percept.state.labels else percept.state.likeliest  # asked about nobody
         transcript = percept.transcript if self._preset.llama.reads_transcripts else ""
         prompt = self._prompts.build("reason", label, transcript, question)
-        reason = ended() or self._speak(percept.prefix, prompt, answer, ended, max_tokens, temperature)
+        decoding = Decoding(max_tokens, temperature, repeat_penalty=REPEAT_PENALTY if temperature > 0 else 1.0)
+        said = self.answer(percept.prefix, prompt, decoding, on_text, ended)
+        spent = time.monotonic() - started
+        return Explanation(percept.state, said.text, True, said.finish_reason, said.token_count, said.first_token_seconds, spent)
+
+    def answer(
+        self,
+        prefix: Float32,
+        prompt: Prompt,
+        decoding: Decoding,
+        on_text: Callable[[str], None] | None = None,
+        ended: Callable[[], str] = _never,
+        seed: int | None = None,
+    ) -> Said:
+        """What the model says to a prompt of any wording around a window's prefix (P, hidden).
+
+        ended  "" to go on, or why to stop
+        seed   of what is drawn at a temperature above 0, so that the answer hangs on nothing said before; None: it may
+        ValueError when the prompt has no room in the model's context.
+        """
+        rng = self._rng if seed is None else np.random.default_rng(seed)
+        answer = _Answer(self._tokenizer, time.monotonic(), on_text)
+        reason = ended() or self._speak(prefix, prompt, answer, ended, decoding, rng)
         self._answers.appendleft(tuple(answer.ids))
-        return Explanation(percept.state, answer.text, True, reason, len(answer.ids), answer.first_seconds, time.monotonic() - started)
+        return Said(answer.text, reason, len(answer.ids), answer.first_seconds)
 
     def _speak(
-        self, prefix: Float32, prompt: Prompt, answer: _Answer, ended: Callable[[], str], max_tokens: int, temperature: float
+        self,
+        prefix: Float32,
+        prompt: Prompt,
+        answer: _Answer,
+        ended: Callable[[], str],
+        decoding: Decoding,
+        rng: np.random.Generator,
     ) -> str:
         """Grow the answer until something ends it, and say what did."""
         try:
@@ -126,15 +164,16 @@ class Reasoner:
         except _Ended as end:
             return str(end)
         ahead = Lookahead(self._session, self._preset.llama.context, (*self._answers, prompt.after_prefix), self._speculate)
-        room = min(max_tokens, self._preset.llama.context - self._session.position)
+        room = min(decoding.max_tokens, self._preset.llama.context - self._session.position)
         for count in range(1, room + 1):
             if reason := ended():
                 return reason
-            token = self._next(logits, answer.ids, temperature)
-            if token == self._end or goes_round([*answer.ids, token]):
+            token = self._next(logits, answer.ids, decoding, rng)
+            if token == self._end or (decoding.tidy and goes_round([*answer.ids, token])):
                 return "stop"
             answer.add(token)
-            if count == room or (count >= SOFT_SHARE * max_tokens and ends_a_sentence(answer.text)):
+            late = decoding.tidy and count >= SOFT_SHARE * decoding.max_tokens
+            if count == room or (late and ends_a_sentence(answer.text)):
                 return "length"
             logits = ahead.after(token)
         return "length"
@@ -198,11 +237,11 @@ class Reasoner:
         self._session.rewind(here)
         return chances
 
-    def _next(self, logits: Float32, said: Sequence[int], temperature: float) -> int:
+    def _next(self, logits: Float32, said: Sequence[int], decoding: Decoding, rng: np.random.Generator) -> int:
         """The next token; of the special ones only the end can be said."""
-        allowed = (penalise_repeats(logits, said) if temperature > 0 else logits).copy()
+        allowed = penalise_repeats(logits, said, decoding.repeat_penalty).copy()
         allowed[self._unsayable] = -np.inf
-        return choose(allowed, temperature, self._rng)
+        return choose(allowed, decoding.temperature, rng, decoding.top_p)
 
 
 class _Answer:

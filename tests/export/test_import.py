@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("onnxruntime_genai")
 pytest.importorskip("transformers")
 
 from safetensors.torch import load_file  # noqa: E402

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from ros2_emollama.model.presets import LABELS, TINY
-from ros2_emollama.reasoner import Reasoner, decoder
-from ros2_emollama.reasoner.prompt import BOS, EOS, PAD, train_tokenizer
+from ros2_emollama.reasoner import Decoding, Reasoner, decoder
+from ros2_emollama.reasoner.prompt import BOS, EOS, PAD, Prompt, train_tokenizer
 from ros2_emollama.types import EmotionState, Percept
 from tests.reasoner.toys import VOCABULARY, ScriptedSession
 
@@ -101,6 +101,36 @@ def test_special_tokens_and_ids_without_a_text_are_never_said(tokenizer_path: Pa
 def test_an_answer_that_circles_is_ended(tokenizer_path: Path) -> None:
     answer = Reasoner(ScriptedSession(ids("ab")), tokenizer_path, PRESET).explain(PERCEPT, max_tokens=80)
     assert answer.finish_reason == "stop" and answer.token_count < 12
+
+
+def test_an_answer_that_need_not_be_tidy_goes_on_to_its_cap_and_no_further(tokenizer_path: Path) -> None:
+    """As published evaluations decode: a circle goes round, and the end of a sentence near the cap is none."""
+    reasoner = Reasoner(ScriptedSession(ids("ab.")), tokenizer_path, PRESET)
+    prompt = Prompt((1,), tuple(ids("asked")))
+    said = reasoner.answer(PERCEPT.prefix, prompt, Decoding(20, tidy=False))
+    assert (said.text, said.finish_reason, said.token_count) == (("ab." * 7)[:20], "length", 20)
+    assert reasoner.answer(PERCEPT.prefix, prompt, Decoding(20)).token_count < 20
+
+
+def test_a_drawn_answer_of_a_seed_hangs_on_nothing_said_before(tokenizer_path: Path) -> None:
+    reasoner = Reasoner(ScriptedSession(ids("ab"), second=ids("z")[0]), tokenizer_path, PRESET)
+    drawn = Decoding(12, temperature=4.0, top_p=1.0, tidy=False)
+    prompt = Prompt((1,), tuple(ids("asked")))
+    first = [reasoner.answer(PERCEPT.prefix, prompt, drawn, seed=seed).text for seed in (1, 2)]
+    assert first[0] != first[1]
+    assert [reasoner.answer(PERCEPT.prefix, prompt, drawn, seed=seed).text for seed in (2, 1)] == first[::-1]
+
+
+def test_what_was_just_said_is_penalised_where_that_is_asked_for(tokenizer_path: Path) -> None:
+    session = ScriptedSession(ids("a"), second=ids("z")[0])
+    said = Reasoner(session, tokenizer_path, PRESET).answer(PERCEPT.prefix, Prompt((1,), (2,)), Decoding(4, repeat_penalty=2.0, tidy=False))
+    assert said.text == "azaa", "a has 9, then 4.5 against z's 5; both said, it is the likelier one again"
+
+
+@pytest.mark.parametrize("wrong", [{"max_tokens": 0}, {"temperature": -1.0}, {"top_p": 0.0}, {"repeat_penalty": 0.0}])
+def test_numbers_that_decode_nothing_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Decoding(**wrong)  # type: ignore[arg-type]
 
 
 def test_a_second_question_on_the_same_window_computes_only_what_is_new(tokenizer_path: Path) -> None:

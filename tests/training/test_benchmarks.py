@@ -19,11 +19,11 @@ pytest.importorskip("openpyxl")
 from training.__main__ import main  # noqa: E402
 from training.benchmarks.answers import final_answer, split_labels  # noqa: E402
 from training.benchmarks.metrics import OUTSIDE, average_precision, bootstrap_weights, multi_label, single_label  # noqa: E402
-from training.benchmarks.predictions import LineError  # noqa: E402
 from training.benchmarks.registry import BENCHMARKS, GROUPS, PUBLISHED_AVERAGES, find_benchmark  # noqa: E402
 from training.benchmarks.scoring import AVERAGES, averages, score_file  # noqa: E402
 from training.benchmarks.tables import FABRICATED, latex, markdown  # noqa: E402
 from training.benchmarks.wheels import Wheels, parse_words, read_wheels  # noqa: E402
+from training.problems import StrictError  # noqa: E402
 
 WHEELS = Path(os.environ.get("DATA", "../shared/data")) / "emotion_wheel"
 GOLDEN = {  # what the official tables make of a word, wheels 1 to 5
@@ -235,7 +235,7 @@ def test_a_bad_line_is_named_with_its_file_and_row(tmp_path: Path, line: bytes, 
     score = score_file(path, "e3", draws=0)
     assert dict(score.problems.counts) == {kind: 1} and f"{path}:3: {kind}" in score.problems.told[0]
     assert score.clips == 2 and score.figures["accuracy"] == 0.5
-    with pytest.raises(LineError, match=r"e3\.jsonl:3"):
+    with pytest.raises(StrictError, match=r"e3\.jsonl:3"):
         score_file(path, "e3", draws=0, strict=True)
 
 

@@ -22,7 +22,7 @@ pytest.importorskip("openpyxl")
 from tests.conftest import REPOSITORY
 from training import fabricate as fabrication
 from training.__main__ import main
-from training.datasets import Problems, StrictError, all_sets, find_set, sets_of
+from training.datasets import SetProblems, StrictError, all_sets, find_set, sets_of
 from training.datasets import index as clip_index
 from training.datasets.read import read_set
 from training.datasets.registry import find_root
@@ -41,8 +41,8 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("trees")
 
 
-def read(name: str, folder: Path, **options: object) -> tuple[list[Clip], Problems]:
-    problems = Problems()
+def read(name: str, folder: Path, **options: object) -> tuple[list[Clip], SetProblems]:
+    problems = SetProblems()
     return list(read_set(find_set(name), folder, problems, **options)), problems  # type: ignore[arg-type]
 
 
@@ -91,7 +91,7 @@ def test_melds_own_files_have_their_rows_and_its_broken_clips_are_named() -> Non
     assert {problem.id for problem in problems.all} == {"train_dia125_utt3", "test_dia279_utt15", "dev_dia110_utt7"}
     assert problems.counts == {"known broken": 3} and len(clips) == sum(MELD_ROWS.values()) - 3
     assert [(p.file, p.row) for p in problems.all if p.id == "test_dia279_utt15"] == [("test_sent_emo.csv", 2611)]
-    strict = Problems(strict=True)
+    strict = SetProblems(strict=True)
     assert len(list(read_set(find_set("meld"), folder, strict, look="none"))) == len(clips), "nobody can mend what the publisher broke"
     assert clips[0].transcript.startswith("also I was the point person on my company’s transition")
     lines = {(line.split, line.label): line for line in count("meld", clips) if line.task in ("", "emotion")}
@@ -239,8 +239,8 @@ def test_what_is_wrong_is_named_with_file_and_row_counted_and_the_rest_is_read(k
     if kind == "no sound":
         assert [clip.media.has_audio for clip in clips if clip.split == "train"] == [True, False, True, True]
     with pytest.raises(StrictError, match=rf"train_sent_emo.csv, row 3: {kind}.*--allow '{kind}'"):
-        list(read_set(find_set("meld"), meld, Problems(strict=True)))
-    accepted = Problems(strict=True, allowed=frozenset((kind,)))
+        list(read_set(find_set("meld"), meld, SetProblems(strict=True)))
+    accepted = SetProblems(strict=True, allowed=frozenset((kind,)))
     assert len(list(read_set(find_set("meld"), meld, accepted))) == len(clips)
 
 

@@ -21,10 +21,10 @@ from training.__main__ import main
 from training.benchmarks.answerers import label_weights
 from training.benchmarks.generation import Response, generate
 from training.benchmarks.judge import CRITERIA, marked, read_score, summarise
-from training.benchmarks.predictions import LineError, Problems
 from training.benchmarks.questions import Question, read_questions
 from training.benchmarks.registry import BENCHMARKS
 from training.benchmarks.scoring import score_file
+from training.problems import Problems, StrictError
 
 
 def write_questions(folder: Path, name: str, answers: Sequence[str], **more: Any) -> Path:
@@ -98,7 +98,7 @@ def test_a_clip_without_an_answer_is_told_of_and_asked_again(tmp_path: Path) -> 
     second = Scripted()
     generate(e3, questions, second, tmp_path, Problems())
     assert second.asked == ["v1"] and [json.loads(line)["video_id"] for line in path.open()] == ["v0", "v1", "v2", "v3"]
-    with pytest.raises(LineError, match="v1"):
+    with pytest.raises(StrictError, match="v1"):
         generate(e3, questions, Scripted(no_answer=frozenset({"v1"})), tmp_path / "strict", Problems(strict=True))
 
 
@@ -245,6 +245,29 @@ def test_a_judge_gives_three_scores_and_what_it_will_not_say_counts_in_no_mean(t
     assert scores["process_completeness"]["mean"] == 10 and scores["process_completeness"]["clips"] == 1
     assert report["not_scored"]["process_completeness"] == {"refused": 1, "malformed": 1, "failed": 1} and "1 of 4 clips" in told
     assert all(text_of(request).count("</text>") <= 2 for request in requests) and "(/text> said" in text_of(requests[0])
+
+
+def test_a_judgement_that_dies_leaves_what_stood_there_and_the_next_goes_on(tmp_path: Path) -> None:
+    path, output = tmp_path / "texts.jsonl", tmp_path / "judged"
+    lines = [json.dumps({"video_id": f"v{i}", "answer": f"reference {i}", "response": "said"}) + "\n" for i in range(4)]
+    closed = False
+
+    def rule(asked: Mapping[str, Any], number: int) -> Answer:
+        return Answer(status=401) if closed and "reference 3" in text_of(asked) else Answer('{"score": 5, "reason": "so"}')
+
+    with serving(rule) as server:
+        judge = ["judge", str(path), "--judge", f"j@{server.url}", "--output", str(output), "--retries", "0", "--concurrency", "1"]
+        path.write_text("".join(lines[:1]))
+        assert main(judge) == 0
+        before = (output / "judged.jsonl").read_bytes()
+        path.write_text("".join(lines))
+        closed = True
+        assert main(judge) == 2 and (output / "judged.jsonl").read_bytes() == before
+        closed, asked = False, len(server.requests)
+        assert main(judge) == 0
+        again = [text_of(request) for request in server.requests[asked:]]
+        assert again and all("reference 3" in text for text in again), "the one clip that was not judged"
+    assert [json.loads(line)["video_id"] for line in (output / "judged.jsonl").open()] == ["v0", "v1", "v2", "v3"]
 
 
 def test_the_emer_scores_are_made_in_two_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

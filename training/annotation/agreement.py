@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..benchmarks.predictions import Problems
+from ..problems import Problems
 from ..scores import share_interval
 from .sheet import ASPECTS
 
@@ -46,9 +46,9 @@ def read_sheets(paths: Sequence[Path], problems: Problems) -> Sheets:
             for row in reader:
                 where, checker, clip = f"{path}:{reader.line_num}", (row["checker"] or "").strip(), (row["video_id"] or "").strip()
                 if not clip or not checker:
-                    problems.add(where, "no checker or video_id", "the row is left out")
+                    problems.add("no checker or video_id", where, detail="the row is left out")
                 elif clip in sheets[checker]:
-                    problems.add(where, "double video_id", f"{checker} answered {clip!r} twice; the first counts")
+                    problems.add("double video_id", where, detail=f"{checker} answered {clip!r} twice; the first counts")
                 else:
                     sheets[checker][clip] = _answers(where, row, problems)
     if not any(answers for clips in sheets.values() for answers in clips.values()):
@@ -63,7 +63,7 @@ def _answers(where: str, row: Mapping[str, str | None], problems: Problems) -> d
         if said in ANSWERS:
             found[aspect] = ANSWERS[said]
         elif said:
-            problems.add(where, "neither yes nor no", f"{aspect}: {said[:40]!r} counts as no answer")
+            problems.add("neither yes nor no", where, detail=f"{aspect}: {said[:40]!r} counts as no answer")
     return found
 
 

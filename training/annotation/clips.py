@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..benchmarks.predictions import Problems, is_fabricated, parsed_lines
+from ..benchmarks.predictions import is_fabricated, parsed_lines
+from ..problems import Problems
 
 NOT_LABELS = frozenset({"nan", "none", "null"})
 TASKS = ("emotion", "sentiment", "multi-label", "intent")  # in this order the first that a clip has a label of is told to the agents
@@ -59,11 +60,11 @@ def read_clips(path: Path, problems: Problems, task: str = "", openface: Path | 
             clip = AnnotationClip(**{**vars(clip), "openface": openface / f"{clip.video_id}.csv"})
         missing = [str(file) for file in (clip.video, clip.audio, clip.openface) if file is not None and not _is_file(file)]
         if clip.video_id in clips:
-            problems.add(clip.where, "double video_id", f"{clip.video_id!r}; the first row counts")
+            problems.add("double video_id", clip.where, detail=f"{clip.video_id!r}; the first row counts")
         elif missing:
-            problems.add(clip.where, "missing media", f"{clip.video_id}: no file {', '.join(missing)}")
+            problems.add("missing media", clip.where, detail=f"{clip.video_id}: no file {', '.join(missing)}")
         elif clip.video is None and clip.audio is None:
-            problems.add(clip.where, "missing media", f"{clip.video_id}: neither video nor audio is given")
+            problems.add("missing media", clip.where, detail=f"{clip.video_id}: neither video nor audio is given")
         else:
             clips[clip.video_id] = clip
     if not clips:
@@ -90,13 +91,13 @@ def _table(path: Path, problems: Problems) -> Iterator[AnnotationClip]:
 def _row(path: Path, where: str, row: Mapping[str | None, Any], problems: Problems) -> AnnotationClip | None:
     found = {key: (value or "").strip() for key, value in row.items() if isinstance(key, str) and not isinstance(value, list)}
     if any("\udc80" <= letter <= "\udcff" for value in found.values() for letter in value):
-        problems.add(where, "not UTF-8", "the row is left out; write the file as UTF-8")
+        problems.add("not UTF-8", where, detail="the row is left out; write the file as UTF-8")
         return None
     if not found["video_id"]:
-        problems.add(where, "no video_id", "the row is left out")
+        problems.add("no video_id", where, detail="the row is left out")
         return None
     if found.get("label", "").lower() in NOT_LABELS:
-        problems.add(where, "no label", f"{found['video_id']}: {found['label']!r} counts as none")
+        problems.add("no label", where, detail=f"{found['video_id']}: {found['label']!r} counts as none")
         found["label"] = ""
     files = {key: path.parent / found[key] if found.get(key) else None for key in ("video", "audio", "openface")}
     return AnnotationClip(

@@ -11,8 +11,10 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..whole import write_whole
+
 if TYPE_CHECKING:
-    from ..benchmarks.predictions import Problems
+    from ..problems import Problems
     from .agents import Agent, Slot
     from .chat_api import Endpoint
     from .clips import AnnotationClip
@@ -101,7 +103,7 @@ def add_annotation(commands: Commands) -> None:
 
 
 def run_annotate(arguments: argparse.Namespace) -> int:
-    from ..benchmarks.predictions import Problems
+    from ..problems import Problems
     from .clips import read_clips
     from .usage import BudgetSpent, Ledger
 
@@ -199,20 +201,19 @@ def run_sheet(arguments: argparse.Namespace) -> int:
     if arguments.sample < 1:
         raise ValueError(f"--sample must be at least 1, got {arguments.sample}")
     chosen = sample_of([item for item in read_lines(source) if "findings" in item], arguments.sample, arguments.seed)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(sheet_html(chosen, output.parent), encoding="utf-8", errors="backslashreplace")
+    write_whole(output, sheet_html(chosen, output.parent), errors="backslashreplace")
     print(f"wrote {output}: {len(chosen)} clips")
     return 0
 
 
 def run_agreement(arguments: argparse.Namespace) -> int:
-    from ..benchmarks.predictions import Problems
+    from ..problems import Problems
     from .agreement import agreement_of, markdown, read_sheets
 
     problems = Problems(arguments.strict)
     report = agreement_of(read_sheets([Path(path) for path in arguments.sheets], problems))
     tell_problems(problems)
     if arguments.json:
-        Path(arguments.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write_whole(Path(arguments.json), json.dumps(report, indent=1) + "\n")
     print(markdown(report))
     return 0

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..whole import whole, write_whole
 from .agents import Slot
 
 COLUMNS: Mapping[Slot, str] = {"visual": "response_Qwen25vl_72B", "audio": "response_Qwen2Audio", "reasoning": "gpt-4o-mini_Emotion"}
@@ -22,16 +23,15 @@ def export_mmeverse(
     items: Sequence[Mapping[str, Any]], output: Path, name: str, columns: Mapping[Slot, str] = COLUMNS
 ) -> tuple[Path, Path]:
     """Write both files; returns where they are."""
-    output.mkdir(parents=True, exist_ok=True)
     table, peaks = output / f"{name}_AU_gpt.csv", output / f"{name}_peak.json"
-    with table.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
+    with whole(table) as partial, partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
         writer = csv.writer(stream)
         writer.writerow(["video_id", "label", "transcript", *columns.values()])
         for item in items:
             writer.writerow([item["video_id"], item["label"], item["transcript"], *(_text(item, slot) for slot in columns)])
     found = {item["video_id"]: item["expression"].get("peak_frame") for item in items}
     text = json.dumps({name: {"peak_index": peak} for name, peak in found.items() if peak is not None}, indent=1)
-    peaks.write_text(text + "\n", encoding="utf-8")
+    write_whole(peaks, text + "\n")
     return table, peaks
 
 

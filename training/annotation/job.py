@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from ros2_emollama.media import MediaError
 
-from ..benchmarks.predictions import Problems
+from ..problems import Problems
 from ..whole import whole_lines, write_whole
 from .action_units import Expression, expression_of, read_units
 from .agents import SLOTS, Agent, Case, Finding, Slot
@@ -81,7 +81,7 @@ def measure_clips(clips: Sequence[AnnotationClip], output: Path, measurer: Measu
             try:
                 measured = measurer.measure(clip.video_id, read_evidence(clip))
             except (MediaError, ValueError) as error:
-                problems.add(clip.where, "unreadable media", str(error))
+                problems.add("unreadable media", clip.where, detail=str(error))
                 continue
             known[clip.video_id] = measured
             stream.write(measured.to_json() + "\n")
@@ -97,7 +97,7 @@ def landmarks_of(measured: Mapping[str, Measured], norms: Any) -> Callable[[Anno
 async def annotate(clips: Sequence[AnnotationClip], job: Job, problems: Problems) -> Counter[str]:
     """Annotate what is not annotated yet; how often each slot ended how ("visual ok"), over all clips.
 
-    ApiUnusable and BudgetSpent end it at once, LineError where `problems` is strict; what was done until then is kept.
+    ApiUnusable and BudgetSpent end it at once, StrictError where `problems` is strict; what was done until then is kept.
     """
     job.output.mkdir(parents=True, exist_ok=True)
     done = _done(clips, job)
@@ -150,7 +150,7 @@ async def _annotate_one(clip: AnnotationClip, job: Job, problems: Problems) -> d
         if any(agent.needs_media for agent in job.agents.values()):
             evidence = await asyncio.to_thread(read_evidence, clip, expression.peak_frame)
     except (MediaError, ValueError) as error:
-        problems.add(clip.where, "unreadable media", str(error))
+        problems.add("unreadable media", clip.where, detail=str(error))
         return None
     case = Case(clip, evidence, expression)
     first = [slot for slot in SLOTS if slot != "reasoning" and slot in job.agents]
@@ -162,7 +162,7 @@ async def _annotate_one(clip: AnnotationClip, job: Job, problems: Problems) -> d
             found["reasoning"] = await job.agents["reasoning"].find(replace(case, findings=found))
     for slot, finding in found.items():
         if finding.status in ("failed", "refused", "malformed", "cut_short"):
-            problems.note(clip.where, f"{slot} {finding.status}", f"{clip.video_id}: {finding.detail}")
+            problems.note(f"{slot} {finding.status}", clip.where, detail=f"{clip.video_id}: {finding.detail}")
     return {
         "video_id": clip.video_id,
         "label": clip.label,
@@ -182,5 +182,5 @@ def _expression(clip: AnnotationClip, job: Job, problems: Problems) -> Expressio
         try:
             return expression_of(read_units(clip.openface), clip.label)
         except ValueError as error:
-            problems.add(clip.where, "action units", str(error))
+            problems.add("action units", clip.where, detail=str(error))
     return job.landmarks(clip)

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..problems import Problems
 from .metrics import OUTSIDE, Figures, Float64, hit_rate, multi_label, overlap, single_label
-from .predictions import Prediction, Problems
+from .predictions import Prediction
 from .registry import Benchmark
 from .wheels import Wheels, parse_words
 
@@ -76,7 +77,9 @@ def _one(benchmark: Benchmark, predictions: Sequence[Prediction], problems: Prob
         plain = _plain(item.answer)
         truth = (item.answer if benchmark.kind == "single" else plain) if reference else benchmark.label(plain)
         if not truth:
-            problems.add(f"{where}:{item.row}", "truth outside the label set", f"{item.answer!r}; it has {', '.join(benchmark.labels)}")
+            problems.add(
+                "truth outside the label set", f"{where}:{item.row}", detail=f"{item.answer!r}; it has {', '.join(benchmark.labels)}"
+            )
         elif benchmark.kind == "polarity" and plain == "neutral":
             notes["neutral truths dropped"] += 1
         else:
@@ -107,7 +110,9 @@ def _several(benchmark: Benchmark, predictions: Sequence[Prediction], problems: 
         words = split_labels(item.answer, reference)
         truth = set(words) if reference else {benchmark.label(word) for word in words}
         if "" in truth or not truth:
-            problems.add(f"{where}:{item.row}", "truth outside the label set", f"{item.answer!r}; it has {', '.join(benchmark.labels)}")
+            problems.add(
+                "truth outside the label set", f"{where}:{item.row}", detail=f"{item.answer!r}; it has {', '.join(benchmark.labels)}"
+            )
             continue
         answer = final_answer(item.response, reference)
         words = [word if reference else word.strip(" .[]'\"") for word in split_labels(answer, reference)]

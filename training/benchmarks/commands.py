@@ -6,14 +6,17 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..annotation.commands import add_endpoint_options, endpoint_of, tell_problems
+from ..whole import write_whole
 from .registry import BENCHMARKS
 
 if TYPE_CHECKING:
     from .generation import Answerer
+    from .reasoning import Settings
     from .registry import Benchmark
     from .scoring import Score
     from .wheels import Wheels
@@ -59,12 +62,51 @@ def add_evaluate_options(evaluate: argparse.ArgumentParser) -> None:
     evaluate.add_argument("--limit", type=int, default=0, help="with --benchmark: the first so many clips (0: all)")
     evaluate.add_argument("--again", action="store_true", help="with --benchmark: ask anew what is answered")
     add_endpoint_options(evaluate)
+    _add_word_options(evaluate)
+
+
+def _add_word_options(evaluate: argparse.ArgumentParser) -> None:
+    """See `reasoning.Settings`, whose fields these are."""
+    from ros2_emollama.runtime.factory import RUNTIMES
+
+    words = evaluate.add_argument_group(
+        "--benchmark with --model",
+        "Models of the published kind (emotion_llama_v2, emotion_llama) answer in words, others by their label head. Clips of a batch are "
+        "decoded side by side and a clip's frames are encoded together; the language model answers one question after the other.",
+    )
+    words.add_argument(
+        "--runtime", default="auto", choices=("auto", *RUNTIMES), help="auto is torch for a folder of weights alone (%(default)s)"
+    )
+    words.add_argument("--threads", type=int, default=1, help="of the runtime (%(default)s)")
+    words.add_argument("--workers", type=int, default=2, help="clips decoded side by side (%(default)s)")
+    words.add_argument(
+        "--sampling",
+        choices=("uniform", "window", "middle"),
+        default="uniform",
+        help="which frames: evenly over the clip (the paper), neighbours at random (its code), or a window of the model's own length "
+        "in the middle, with the sound of that time alone (%(default)s)",
+    )
+    words.add_argument(
+        "--features", default="", metavar="DIR", help="shards of `features`, or `released` for MMEVerse's; what they lack is encoded"
+    )
+    words.add_argument(
+        "--utterances",
+        nargs="+",
+        default=(),
+        metavar="DIR",
+        help="emotion_llama: folders of FaceMAE and VideoMAE vectors, ID.npy; else zeros",
+    )
+    words.add_argument("--max-tokens", type=int, default=200, metavar="N", help="of an answer; published %(default)s")
+    words.add_argument("--temperature", type=float, default=0.0, help="0: the likeliest word, as published (%(default)s)")
+    words.add_argument("--top-p", type=float, default=0.9, metavar="P", help="at a temperature above 0 (%(default)s)")
+    words.add_argument("--repeat-penalty", type=float, default=1.0, metavar="R", help="on what was just said; 1: none, as published")
+    words.add_argument("--seed", type=int, default=0, help="of what is drawn at a temperature above 0")
 
 
 def run_benchmarks(arguments: argparse.Namespace) -> int:
     """Questions → predictions; a benchmark that cannot be answered is told of and the others go on. Score them with `score`."""
+    from ..problems import Problems, StrictError
     from .generation import generate
-    from .predictions import LineError, Problems
     from .questions import read_questions
     from .registry import find_benchmark
 
@@ -80,7 +122,7 @@ def run_benchmarks(arguments: argparse.Namespace) -> int:
             questions = questions[: arguments.limit] if arguments.limit else questions
             path = generate(benchmark, questions, make(benchmark), root, problems, arguments.batch, arguments.again)
             print(f"{path}: {len(questions) - problems.counts['no answer was made']} of {len(questions)} answered")
-        except LineError:
+        except StrictError:
             raise
         except (FileNotFoundError, ValueError) as error:
             failed[benchmark.name] = str(error)
@@ -104,11 +146,26 @@ def _answerers(arguments: argparse.Namespace, root: Path) -> Callable[[Benchmark
         ledger = Ledger(arguments.budget)
         asked = ApiAnswerer(endpoint_of(arguments, arguments.api), ReplyCache(root / "cache"), ledger, ask_again=arguments.ask_again)
         return lambda benchmark: asked
+    from ros2_emollama.model.folder import find_model, open_folder
+
+    from .reasoning import answers_in_words, open_answerer
+
+    if answers_in_words(open_folder(find_model(arguments.model)).preset):
+        reasoner = open_answerer(arguments.model, _settings(arguments))
+        return lambda benchmark: reasoner
     from ros2_emollama.config import Config, ModelConfig, ReasonerConfig
     from ros2_emollama.pipeline import Pipeline
 
-    pipeline = Pipeline.load(Config(model=ModelConfig(path=arguments.model), reasoner=ReasonerConfig(enabled=False)))
+    model = ModelConfig(path=arguments.model, runtime=arguments.runtime, threads=arguments.threads)
+    pipeline = Pipeline.load(Config(model=model, reasoner=ReasonerConfig(enabled=False)))
     return lambda benchmark: HeadAnswerer(pipeline, benchmark)
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    from .reasoning import Settings
+
+    values = {item.name: getattr(arguments, item.name) for item in fields(Settings)}
+    return Settings(**{**values, "utterances": tuple(arguments.utterances)})
 
 
 def add_judge(commands: Commands) -> None:
@@ -134,8 +191,9 @@ def run_judge(arguments: argparse.Namespace) -> int:
     from ..annotation.chat_api import ChatClient
     from ..annotation.reply_cache import ReplyCache
     from ..annotation.usage import Ledger
+    from ..problems import Problems
     from .judge import judge, summarise
-    from .predictions import Problems, read_texts
+    from .predictions import read_texts
 
     output, problems = Path(arguments.output), Problems(arguments.strict)
     predictions = read_texts(Path(arguments.predictions), problems)
@@ -195,7 +253,7 @@ def _score_all(files: dict[str, Path], arguments: argparse.Namespace) -> tuple[d
     """Every file that can be scored, and why the others cannot."""
     from tqdm import tqdm
 
-    from .predictions import LineError
+    from ..problems import StrictError
     from .scoring import score_file
 
     scores: dict[str, Score] = {}
@@ -212,7 +270,7 @@ def _score_all(files: dict[str, Path], arguments: argparse.Namespace) -> tuple[d
                 arguments.bootstraps,
                 arguments.seed,
             )
-        except LineError:
+        except StrictError:
             raise
         except (FileNotFoundError, ImportError, ValueError) as error:
             failed[name] = str(error)
@@ -227,8 +285,7 @@ def _wheels(name: str, folder: str) -> Wheels | None:
 
 def _write(path: str | None, text: str) -> None:
     if path:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(text, encoding="utf-8", errors="backslashreplace")
+        write_whole(Path(path), text, errors="backslashreplace")
 
 
 def _tell(scores: dict[str, Score], failed: dict[str, str]) -> None:

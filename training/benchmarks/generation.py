@@ -20,8 +20,8 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
+from ..problems import Problems
 from ..whole import whole_lines, write_whole
-from .predictions import Problems
 from .questions import Question
 from .registry import Benchmark
 
@@ -62,7 +62,7 @@ def generate(
     """Ask what is not answered yet; returns the file of predictions.
 
     again  ask everything anew
-    ValueError where the file is of another model or of other questions. LineError where `problems` is strict and a clip gets no answer.
+    ValueError where the file is of another model or of other questions. StrictError where `problems` is strict and a clip gets no answer.
     """
     if batch < 1:
         raise ValueError(f"--batch must be at least 1, got {batch}")
@@ -79,7 +79,7 @@ def generate(
         while part := list(islice(waiting, batch)):
             for question, response in zip(part, answerer.answer(part), strict=True):
                 if response.error:
-                    problems.add(question.clip.where, "no answer was made", f"{question.video_id}: {response.error}")
+                    problems.add("no answer was made", question.clip.where, detail=f"{question.video_id}: {response.error}")
                     continue
                 done[question.video_id] = _line(question, response)
                 stream.write(done[question.video_id])
@@ -114,8 +114,8 @@ def _claim(output: Path, benchmark: Benchmark, questions: Sequence[Question], mo
             found = {}
         if found != mine:
             differ = ", ".join(key for key in mine if not isinstance(found, dict) or found.get(key) != mine[key])
-            raise ValueError(f"{output} was made with another {differ}; give another --output, or --again to ask everything anew")
-    path.write_text(json.dumps(mine, indent=1) + "\n", encoding="utf-8")
+            raise ValueError(f"{output} was made with another {differ}; give other --predictions, or --again to ask everything anew")
+    write_whole(path, json.dumps(mine, indent=1) + "\n")
 
 
 def _done(output: Path) -> dict[str, str]:

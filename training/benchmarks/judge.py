@@ -24,8 +24,10 @@ from tqdm import tqdm
 
 from ..annotation.chat_api import ApiFailure, ChatClient
 from ..annotation.pace import at_once
+from ..problems import Problems
+from ..whole import write_whole
 from .metrics import bootstrap_weights
-from .predictions import Prediction, Problems
+from .predictions import Prediction
 
 Suite = Literal["emer", "reasoning"]
 SYSTEM = (
@@ -127,8 +129,10 @@ async def judge_one(client: ChatClient, criterion: Criterion, prediction: Predic
 async def judge(
     client: ChatClient, suite: Suite, predictions: Sequence[Prediction], output: Path, problems: Problems
 ) -> list[dict[str, Any]]:
-    """Judge all; a line a clip into `output`, in their order. What was answered is kept by the client's cache: a run that dies goes on."""
-    output.parent.mkdir(parents=True, exist_ok=True)
+    """Judge all; a line a clip into `output`, in their order, which is written when all are judged and not before.
+
+    What was answered is kept by the client's cache: a run that dies goes on, and what stood in `output` stands until then.
+    """
     judged: dict[int, dict[str, Any]] = {}
     waiting = iter(enumerate(predictions))
     with tqdm(total=len(predictions), desc="judging", unit="clip") as progress:
@@ -139,16 +143,16 @@ async def judge(
                 scores = {criterion.name: score for criterion, score in zip(CRITERIA[suite], found, strict=True)}
                 for name, score in scores.items():
                     if score["score"] is None:
-                        problems.note(f"{output.name}:{place + 1}", f"{name} not scored", f"{prediction.video_id}: {score['problem']}")
+                        problems.note(
+                            f"{name} not scored", f"{output.name}:{place + 1}", detail=f"{prediction.video_id}: {score['problem']}"
+                        )
                 judged[place] = {"video_id": prediction.video_id, "suite": suite, "scores": scores}
                 progress.update()
 
-        try:
-            await at_once(client.endpoint.concurrency, work)
-        finally:
-            lines = "".join(json.dumps(judged[place], ensure_ascii=True) + "\n" for place in sorted(judged))
-            output.write_text(lines, encoding="utf-8")
-    return [judged[place] for place in sorted(judged)]
+        await at_once(client.endpoint.concurrency, work)
+    found = [judged[place] for place in sorted(judged)]
+    write_whole(output, "".join(json.dumps(item, ensure_ascii=True) + "\n" for item in found))
+    return found
 
 
 def summarise(suite: Suite, judged: Sequence[Mapping[str, Any]], draws: int = 1000, seed: int = 0) -> dict[str, Any]:

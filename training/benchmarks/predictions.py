@@ -12,48 +12,15 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..problems import Problems
 from .registry import BENCHMARKS, Benchmark, find_benchmark
 
-KEPT = 50  # problems told in a report; all are counted
 T = TypeVar("T")
 TEXT_KEYS = ("mode", "speaker", "person")
-
-
-class LineError(ValueError):
-    """A line that cannot be used; names file and row."""
-
-
-@dataclass
-class Problems:
-    """What was wrong, and how often. LineError at the first where `strict`."""
-
-    strict: bool = False
-    counts: Counter[str] = field(default_factory=Counter)
-    told: list[str] = field(default_factory=list)
-
-    def add(self, where: str, kind: str, detail: str) -> None:
-        """kind: a few words to count by; detail: what exactly, and the cure where there is one."""
-        if self.strict:
-            raise LineError(_told(where, kind, detail))
-        self.note(where, kind, detail)
-
-    def note(self, where: str, kind: str, detail: str) -> None:
-        """What is counted and told, and never fatal: not the input's fault."""
-        self.counts[kind] += 1
-        if len(self.told) < KEPT:
-            self.told.append(_told(where, kind, detail))
-
-    @property
-    def total(self) -> int:
-        return sum(self.counts.values())
-
-
-def _told(where: str, kind: str, detail: str) -> str:
-    return f"{where}: {kind}" + (f": {detail}" if detail else "")
 
 
 @dataclass(frozen=True)
@@ -103,7 +70,9 @@ def read_predictions(path: Path, benchmark: Benchmark, problems: Problems, doubl
             continue
         key = (row,) if doubles else (found.video_id, found.mode, found.person)
         if key in kept:
-            problems.add(f"{path}:{row}", "double video_id", f"{found.video_id!r} stands in line {kept[key].row} too; the last one counts")
+            problems.add(
+                "double video_id", f"{path}:{row}", detail=f"{found.video_id!r} stands in line {kept[key].row} too; the last one counts"
+            )
         kept[key] = found
     if not kept:
         wanted = f" with mode {' or '.join(benchmark.modes)}" if benchmark.modes else ""
@@ -123,7 +92,7 @@ def parsed_lines(path: Path, problems: Problems, kind: str, build: Callable[[Any
             try:
                 built = build(json.loads(line.decode("utf-8-sig" if row == 1 else "utf-8")), where)
             except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
-                problems.add(where, kind, f"{type(error).__name__}: {error}"[:160])
+                problems.add(kind, where, detail=f"{type(error).__name__}: {error}"[:160])
             else:
                 yield where, built
 
@@ -138,14 +107,14 @@ def _objects(path: Path, problems: Problems) -> Iterator[tuple[int, dict[str, An
             try:
                 item = json.loads(text.decode("utf-8"))
             except UnicodeDecodeError as error:
-                problems.add(where, "not UTF-8", f"byte {error.start}; write the file as UTF-8")
+                problems.add("not UTF-8", where, detail=f"byte {error.start}; write the file as UTF-8")
             except (ValueError, RecursionError) as error:
-                problems.add(where, "not JSON", str(error)[:120])
+                problems.add("not JSON", where, detail=str(error)[:120])
             else:
                 if isinstance(item, dict):
                     yield row, item
                 else:
-                    problems.add(where, "not a JSON object", f"got {type(item).__name__}")
+                    problems.add("not a JSON object", where, detail=f"got {type(item).__name__}")
 
 
 def _prediction(path: Path, row: int, item: dict[str, Any], problems: Problems) -> Prediction | None:
@@ -154,19 +123,19 @@ def _prediction(path: Path, row: int, item: dict[str, Any], problems: Problems) 
     if isinstance(video_id, int) and not isinstance(video_id, bool):
         video_id = str(video_id)
     if not isinstance(video_id, str) or not video_id.strip():
-        problems.add(where, "no video_id", f"got {_shown(item.get('video_id'))}")
+        problems.add("no video_id", where, detail=f"got {_shown(item.get('video_id'))}")
         return None
     if item.get("error"):
-        problems.add(where, "no answer was made", f"{video_id}: {_shown(item['error'])}")
+        problems.add("no answer was made", where, detail=f"{video_id}: {_shown(item['error'])}")
         return None
     answer = _listed(item.get("answer"))
     if not answer or not answer.strip():
-        problems.add(where, "no answer to score against", f"{video_id}: `answer` is {_shown(item.get('answer'))}")
+        problems.add("no answer to score against", where, detail=f"{video_id}: `answer` is {_shown(item.get('answer'))}")
         return None
     raw = _listed(item.get("response"))
     response = _listed(item["new_response"]) if item.get("new_response") is not None else raw
     if response is None:
-        problems.add(where, "no response", f"{video_id}: `response` is {_shown(item.get('response'))}")
+        problems.add("no response", where, detail=f"{video_id}: `response` is {_shown(item.get('response'))}")
         return None
     texts = {key: str(item[key]) if item.get(key) is not None else "" for key in TEXT_KEYS}
     scores = _scores(where, item.get("scores"), problems)
@@ -196,7 +165,7 @@ def _scores(where: str, value: object, problems: Problems) -> Mapping[str, float
     numbers = value.items() if isinstance(value, dict) else [("", value)]
     good = isinstance(value, dict) and all(isinstance(n, (int, float)) and math.isfinite(n) for _, n in numbers)
     if not good:
-        problems.add(where, "scores that are no numbers", f"{_shown(value)}; the line counts without them")
+        problems.add("scores that are no numbers", where, detail=f"{_shown(value)}; the line counts without them")
         return None
     return {str(label).strip().lower(): float(number) for label, number in numbers}
 

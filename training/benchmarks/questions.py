@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..annotation.clips import AnnotationClip, clip_of
-from .predictions import Problems, parsed_lines
+from ..problems import Problems
+from .predictions import parsed_lines
 from .registry import Benchmark
 
 
@@ -47,7 +48,7 @@ def read_questions(path: Path, benchmark: Benchmark, problems: Problems) -> list
         if benchmark.modes and question.mode not in benchmark.modes:
             continue
         if question.video_id in questions:
-            problems.add(where, "double video_id", f"{question.video_id!r}; the first row counts")
+            problems.add("double video_id", where, detail=f"{question.video_id!r}; the first row counts")
             continue
         questions[question.video_id] = question
     if not questions:

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from ..problems import Problems
 from .answers import prepare
 from .metrics import Figures, Float64, bootstrap_weights
-from .predictions import Problems, read_predictions
+from .predictions import read_predictions
 from .registry import BENCHMARKS, Benchmark, find_benchmark
 from .wheels import Wheels
 
@@ -103,7 +104,7 @@ def score_file(
     """Score one file.
 
     wheels     for hit rate and open-set F-score; see `read_wheels`
-    strict     LineError at the first line that cannot be used, instead of counting it
+    strict     StrictError at the first line that cannot be used, instead of counting it
     reference  as the published programs score; see `answers`
     draws      of the bootstrap; 0 leaves intervals out
     FileNotFoundError, ValueError.

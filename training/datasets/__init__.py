@@ -8,10 +8,11 @@ from __future__ import annotations
 import importlib
 from functools import lru_cache
 
-from .problems import KINDS, Problem, Problems, StrictError
+from ..problems import StrictError
+from .problems import KINDS, SetProblems
 from .registry import DataSet, Task, all_sets, find_set, register, sets_of
 
-__all__ = ["KINDS", "DataSet", "Problem", "Problems", "StrictError", "Task", "all_sets", "find_set", "register", "sets_of"]
+__all__ = ["KINDS", "DataSet", "SetProblems", "StrictError", "Task", "all_sets", "find_set", "register", "sets_of"]
 
 # In the order of the paper's table; the general sets in the order of the reference's recipe.
 _FILES = (

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..records import Media, Provenance, Source
-from .problems import Problems
+from .problems import SetProblems
 
 MISSING = frozenset(("", "nan", "none", "null", "n/a"))
 
@@ -55,7 +55,7 @@ class Folder:
     """
 
     root: Path
-    problems: Problems = field(default_factory=Problems)
+    problems: SetProblems = field(default_factory=SetProblems)
     encoding: str = "utf-8"
     fold: int = 1
     look: bool = True

@@ -21,7 +21,7 @@ from ros2_emollama.model.folder import file_facts
 
 from ..records import Clip, read_records, write_records
 from ..whole import write_whole
-from .problems import Problems
+from .problems import SetProblems
 from .read import read_set
 from .registry import Layout, Look, find_set
 
@@ -61,7 +61,7 @@ def build(name: str, root: Path, output: Path, options: Options | None = None, w
     told = json.loads(json.dumps(asdict(options)))
     if standing and not again and standing.options == told and Path(standing.root) == root.resolve() and _stands(output, name, standing):
         return standing, True
-    problems = Problems(options.strict, frozenset(options.allowed))
+    problems = SetProblems(options.strict, frozenset(options.allowed))
     clips: Counter[str] = Counter()
 
     def counted(found: Iterable[Clip]) -> Iterator[Clip]:

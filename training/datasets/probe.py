@@ -12,7 +12,6 @@ import dataclasses
 from pathlib import Path
 
 from ..records import Media
-from .problems import Kind
 from .registry import Look
 
 SILENT_PEAK = 2.0**-15  # one step of 16-bit sound
@@ -22,7 +21,7 @@ SILENT_PEAK = 2.0**-15  # one step of 16-bit sound
 class Finding:
     """What is wrong with a clip's media."""
 
-    kind: Kind
+    kind: str
     detail: str
 
 

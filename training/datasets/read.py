@@ -15,7 +15,7 @@ from ..records import Clip
 from .files import Folder
 from .mmeverse import looks_like, read_mmeverse
 from .probe import Finding, look_at
-from .problems import KEPT, Problems
+from .problems import KEPT, SetProblems
 from .registry import DataSet, Layout, Look
 
 AT_ONCE = 64  # clips whose headers are being read side by side
@@ -24,7 +24,7 @@ AT_ONCE = 64  # clips whose headers are being read side by side
 def read_set(
     dataset: DataSet,
     root: Path,
-    problems: Problems | None = None,
+    problems: SetProblems | None = None,
     layout: Layout = "auto",
     look: Look = "probe",
     encoding: str = "utf-8",
@@ -39,7 +39,7 @@ def read_set(
         raise FileNotFoundError(
             f"no folder {root} of {dataset.title}; {dataset.layout or 'give the folder its distribution was unpacked to'}"
         )
-    folder = Folder(root, problems if problems is not None else Problems(), encoding, fold, look=look != "none")
+    folder = Folder(root, problems if problems is not None else SetProblems(), encoding, fold, look=look != "none")
     original = layout == "original" or (layout == "auto" and not (dataset.mmeverse and looks_like(folder, dataset.mmeverse)))
     if original and dataset.original is None:
         raise ValueError(f"{dataset.title} has no distribution of its own that can be read; give MMEVerse's: --layout mmeverse")
@@ -48,7 +48,7 @@ def read_set(
     yield from _with_media(_labelled(clips, dataset, folder.problems), dataset, folder.problems, look, workers)
 
 
-def _labelled(clips: Iterable[Clip], dataset: DataSet, problems: Problems) -> Iterator[Clip]:
+def _labelled(clips: Iterable[Clip], dataset: DataSet, problems: SetProblems) -> Iterator[Clip]:
     seen: set[str] = set()
     for clip in clips:
         problems.rows[clip.split] += 1
@@ -75,7 +75,7 @@ def _labelled(clips: Iterable[Clip], dataset: DataSet, problems: Problems) -> It
         yield dataclasses.replace(clip, labels=labels)
 
 
-def _with_media(clips: Iterator[Clip], dataset: DataSet, problems: Problems, look: Look, workers: int) -> Iterator[Clip]:
+def _with_media(clips: Iterator[Clip], dataset: DataSet, problems: SetProblems, look: Look, workers: int) -> Iterator[Clip]:
     with ThreadPoolExecutor(max(1, workers)) as pool:
         while batch := list(itertools.islice(clips, AT_ONCE)):
             looked = pool.map(lambda clip: look_at(clip.media, look), batch)
@@ -85,13 +85,13 @@ def _with_media(clips: Iterator[Clip], dataset: DataSet, problems: Problems, loo
                 yield dataclasses.replace(clip, media=media)
 
 
-def _tell(clip: Clip, findings: tuple[Finding, ...], dataset: DataSet, problems: Problems, look: Look) -> bool:
+def _tell(clip: Clip, findings: tuple[Finding, ...], dataset: DataSet, problems: SetProblems, look: Look) -> bool:
     """Report what is wrong; whether the clip can still be used."""
     place = (clip.provenance.file, clip.provenance.row, clip.id)
     broken = [finding for finding in findings if finding.kind not in KEPT]
     known = dataset.known_broken.get(clip.id)
     if known and (broken or look == "none"):
-        problems.add("known broken", *place, known)
+        problems.note("known broken", *place, known)
         return False
     for finding in findings:
         problems.add(finding.kind, *place, finding.detail)
