@@ -181,6 +181,9 @@ class Stored:
     def __len__(self) -> int:
         return len(self._where)
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._where
+
     def of(self, record: Clip | Sample) -> Arrays:
         if record.key not in self._where:
             reason = self.failed.get(record.key, "it was not among the clips that were encoded")

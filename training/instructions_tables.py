@@ -340,11 +340,12 @@ WORDING: Mapping[str, Mapping[str, str]] = {
 
 
 @lru_cache
-def _prompts() -> Mapping[str, tuple[str, ...]]:
+def prompts() -> Mapping[str, tuple[str, ...]]:
+    """All published instructions by pool."""
     pools = json.loads(PROMPTS.read_text(encoding="utf-8"))["pools"]
     return {name: tuple(pools[pool] if isinstance(pool, str) else pool) for name, pool in pools.items()}
 
 
 def instructions(pool: str) -> tuple[str, ...]:
     """The published instructions of a pool, "stage2/meld/reason_emotion". KeyError for another name."""
-    return _prompts()[pool]
+    return prompts()[pool]

@@ -175,26 +175,37 @@ class FusionGraph(nn.Module):
 
 
 class PublishedFusionGraph(nn.Module):
-    """Streams of one window → prefix, in the order of `PrefixPreset.parts`. Takes the tensors of graphs.py, in their order."""
+    """Streams of windows → prefix, in the order of `PrefixPreset.parts`, and label probabilities before it where there is a head. Takes the
+    tensors of graphs.py, in their order."""
 
     def __init__(self, network: EmotionNetwork) -> None:
         super().__init__()
         self.network = network
         self.given = [tensor.name for tensor in graph_specs(network.preset)["fusion"].inputs]
 
-    def forward(self, *tensors: Tensor) -> tuple[Tensor]:
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        logits, prefix = self.logits_and_prefix(*tensors)
+        return (prefix,) if logits is None else (torch.softmax(logits, dim=-1), prefix)
+
+    def logits_and_prefix(self, *tensors: Tensor) -> tuple[Tensor | None, Tensor]:
+        """(B, labels) logits, None without a head, and (B, P, hidden)."""
         streams = dict(zip(self.given, tensors, strict=True))
         network, project = self.network, self.network.projections
-        pieces = []
+        pieces, logits = [], None
         for part, count in network.preset.prefix.parts.items():
             if part == "fusion":
                 audio, frames = streams["audio_tokens"], streams["frame_tokens"]
                 cls = streams["scene_cls"].unsqueeze(1).expand(-1, audio.shape[1], -1)
-                pieces.append(project[part](network.conv_pro_module(audio, cls, frames)))
+                fused = network.conv_pro_module(audio, cls, frames)
+                pieces.append(project[part](fused))
+                if network.preset.has_head:
+                    # These graphs take no masks: a stream that a window does not have is zeros.
+                    seen, heard = ((stream != 0).flatten(1).any(dim=1, keepdim=True).to(fused.dtype) for stream in (frames, audio))
+                    logits = network.label_head(fused, seen, heard)
             elif part == "utterances":
                 pieces += [project[f"utterance_{place}"](streams[part][:, place : place + 1]) for place in range(count)]
             elif part == "cls":
                 pieces.append(project[part](streams["scene_cls"].unsqueeze(1)))
             else:
                 pieces.append(project[part](streams[{"scene": "scene_tokens", "frames": "frame_tokens", "audio": "audio_tokens"}[part]]))
-        return (torch.cat(pieces, dim=1),)
+        return logits, torch.cat(pieces, dim=1)

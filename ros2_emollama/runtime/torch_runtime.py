@@ -19,27 +19,30 @@ from .base import RuntimeUnavailable, Tensors, check_inputs, check_room, sees
 class TorchEncoders:
     """The encoder graphs as modules, weights from network.safetensors."""
 
-    def __init__(self, folder: ModelFolder, threads: int = 1) -> None:
+    def __init__(self, folder: ModelFolder, threads: int = 1, device: str = "cpu") -> None:
+        """device: where they run; on a GPU matrix products are in bfloat16, and training is all that asks for one."""
         if not weight_files(folder.root):
             path = folder.root / "network.safetensors"
             raise RuntimeUnavailable(f"{path} is missing, and the torch runtime needs it; use model.runtime onnxruntime")
         torch.set_num_threads(threads)
         network = load_network(folder.root, folder.preset)
+        self._device = torch.device(device)
         self._specs = graph_specs(folder.preset)
-        self._graphs = {name: network.graph(name).eval() for name in self._specs}
+        self._graphs = {name: network.graph(name).eval().to(self._device) for name in self._specs}
 
     @property
     def name(self) -> str:
-        return "torch:cpu"
+        return f"torch:{self._device}"
 
     def run(self, graph: str, inputs: Tensors) -> dict[str, Float32]:
         """See `base.Encoders.run`."""
         spec = self._specs[graph]
         check_inputs(spec, inputs)
-        with torch.inference_mode():
-            told = self._graphs[graph](*(torch.from_numpy(np.ascontiguousarray(inputs[tensor.name])) for tensor in spec.inputs))
+        given = (torch.from_numpy(np.ascontiguousarray(inputs[tensor.name])).to(self._device) for tensor in spec.inputs)
+        with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._device.type != "cpu"):
+            told = self._graphs[graph](*given)
         outputs = (told,) if isinstance(told, torch.Tensor) else told
-        return {tensor.name: value.numpy() for tensor, value in zip(spec.outputs, outputs, strict=True)}
+        return {tensor.name: value.float().cpu().numpy() for tensor, value in zip(spec.outputs, outputs, strict=True)}
 
 
 class TorchLlama:
