@@ -176,7 +176,7 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         default=["all"],
         choices=(*stages, *curriculum.PUBLISHED_STAGES, "all"),
-        help=f"what to train, in this order: nano's are {', '.join(stages)}; a published preset's 1 (perception), 2 (cognition), joint (all)",
+        help=f"what to train, in this order: nano's are {', '.join(stages)}; a published one's 1 (perception), 2 (cognition), joint (all)",
     )
     curriculum.add_fit_options(fit)
     fit.add_argument(

@@ -63,9 +63,7 @@ def add_fit_options(fit: argparse.ArgumentParser) -> None:
     model.add_argument("--lora-alpha", type=float, metavar="A", help="(16)")
     model.add_argument("--head", type=int, metavar="N", help="train a label head of N hidden units beside (as the start has it; 0: none)")
     model.add_argument("--head-weight", type=float, default=0.5, metavar="W", help="of its loss beside the answer's (%(default)s)")
-    model.add_argument(
-        "--fusion", default="", metavar="NAME", help="conv_attention, conv, attention, q_former or none (as the start)"
-    )
+    model.add_argument("--fusion", default="", metavar="NAME", help="conv_attention, conv, attention, q_former or none (as the start)")
 
     how = fit.add_argument_group("published presets: steps")
     how.add_argument("--steps", type=int, metavar="N")

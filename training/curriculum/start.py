@@ -1,7 +1,7 @@
 """Where training starts from, with random weights: the published layout at a size that two cores can train, or at full size.
 
-What a real run starts from is a folder that export/import_checkpoint.py wrote (--lora kept --initialise-missing --without-graphs). Those made
-here have the same form.
+What a real run starts from is a folder that export/import_checkpoint.py wrote (--lora kept --initialise-missing --without-graphs). Those
+made here have the same form.
 """
 
 from __future__ import annotations
