@@ -1,4 +1,4 @@
-"""python -m training prepare | start | fit | ablate | manifest | evaluate | check | report | card
+"""python -m training prepare | start | rehearse | fit | ablate | manifest | evaluate | check | report | card
 sets | index | stats | show | instruct | features | annotate | sheet | agreement | score | judge"""
 
 from __future__ import annotations
@@ -226,6 +226,7 @@ def build_parser() -> argparse.ArgumentParser:
     card.add_argument("--report", metavar="FILE.json", help="the report (MODEL/report.json, where it is copied to)")
     card.set_defaults(work=_card)
     curriculum.add_start(commands)
+    curriculum.add_rehearse(commands, data)
     data_commands.add_commands(commands)
     benchmarks.add_score(commands, data)
     benchmarks.add_judge(commands)

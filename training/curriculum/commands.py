@@ -35,6 +35,30 @@ def run_start(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def add_rehearse(commands: Commands, data: str) -> None:
+    rehearse = commands.add_parser(
+        "rehearse", help="the whole curriculum in miniature on made-up data: fabricate, annotate, two stages, all benchmarks, a table"
+    )
+    rehearse.add_argument("--run", default="runs/tiny", metavar="DIR", help="where everything goes (%(default)s)")
+    rehearse.add_argument("--steps", type=int, default=300, help="of each stage; joint training takes twice as many (%(default)s)")
+    rehearse.add_argument("--per-label", type=int, default=2, help="made-up clips of each label in each split (%(default)s)")
+    rehearse.add_argument("--wheels", default=f"{data}/emotion_wheel", metavar="DIR", help="MERTools' emotion_wheel folder (%(default)s)")
+    rehearse.add_argument("--threads", type=int, default=1, help="CPU threads (%(default)s)")
+    rehearse.set_defaults(work=run_rehearse)
+
+
+def run_rehearse(arguments: argparse.Namespace) -> int:
+    import torch
+
+    from ..__main__ import main
+    from .rehearsal import rehearse
+
+    if arguments.steps < 1 or arguments.per_label < 1:
+        raise ValueError(f"--steps and --per-label must be at least 1, got {arguments.steps} and {arguments.per_label}")
+    torch.set_num_threads(arguments.threads)
+    return rehearse(Path(arguments.run), main, arguments.steps, arguments.per_label, Path(arguments.wheels), arguments.threads)
+
+
 def add_fit_options(fit: argparse.ArgumentParser) -> None:
     """Those of the published presets; numbers left out are the published ones."""
     data = fit.add_argument_group(
