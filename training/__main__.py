@@ -1,4 +1,4 @@
-"""python -m training prepare | start | rehearse | fit | ablate | manifest | evaluate | check | report | card
+"""python -m training prepare | start | rehearse | fit | ablate | manifest | evaluate | check | report | card | device-check
 sets | index | stats | show | instruct | features | annotate | sheet | agreement | score | judge"""
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from . import data_commands
 from .annotation import commands as annotation
 from .benchmarks import commands as benchmarks
 from .curriculum import commands as curriculum
+from .curriculum.options import PRESETS, add_fit_options
 
 
 def _paths(arguments: argparse.Namespace) -> object:
@@ -50,7 +51,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
 def _fit(arguments: argparse.Namespace) -> int:
     import torch
 
-    if arguments.preset in curriculum.PRESETS:
+    if arguments.preset in PRESETS:
         torch.set_num_threads(arguments.threads)
         return curriculum.run_fit(arguments)
 
@@ -129,12 +130,16 @@ def _ablate(arguments: argparse.Namespace) -> int:
 
     from ros2_emollama.model.presets import find_preset
 
-    from .ablate import ablate, table
+    if arguments.preset in PRESETS:
+        torch.set_num_threads(arguments.threads)
+        return curriculum.run_ablate(arguments, main)
+    from .ablate import GROUPS, ablate, table
 
+    arguments.steps = 600 if arguments.steps is None else arguments.steps
     if arguments.steps < 10:
         raise ValueError(f"--steps must be at least 10, got {arguments.steps}")
     torch.set_num_threads(arguments.threads)
-    print(table(ablate(arguments.group, find_preset(arguments.preset), _paths(arguments), arguments.steps)))  # type: ignore[arg-type]
+    print(table(ablate(arguments.group or GROUPS, find_preset(arguments.preset), _paths(arguments), arguments.steps)))  # type: ignore[arg-type]
     return 0
 
 
@@ -167,8 +172,9 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--run", default="", metavar="DIR", help="where weights, logs and states go (runs/PRESET)")
         command.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads (%(default)s)")
     groups = ("fusion", "streams", "curriculum")
-    ablate.add_argument("--group", nargs="+", default=groups, choices=groups, help="what to compare (all)")
-    ablate.add_argument("--steps", type=int, default=600, help="of every row (%(default)s)")
+    ablate.add_argument("--group", nargs="+", default=(), choices=groups, help="what to compare (all; streams are nano's)")
+    add_fit_options(ablate)
+    curriculum.add_ablate_options(ablate, data)
     ablate.set_defaults(work=_ablate)
     stages = ("face", "voice", "locate", "perception", "language")
     fit.add_argument(
@@ -178,7 +184,7 @@ def build_parser() -> argparse.ArgumentParser:
         choices=(*stages, *curriculum.PUBLISHED_STAGES, "all"),
         help=f"what to train, in this order: nano's are {', '.join(stages)}; a published one's 1 (perception), 2 (cognition), joint (all)",
     )
-    curriculum.add_fit_options(fit)
+    add_fit_options(fit)
     fit.add_argument(
         "--leave-out",
         nargs="+",
@@ -227,6 +233,7 @@ def build_parser() -> argparse.ArgumentParser:
     card.set_defaults(work=_card)
     curriculum.add_start(commands)
     curriculum.add_rehearse(commands, data)
+    curriculum.add_device_check(commands)
     data_commands.add_commands(commands)
     benchmarks.add_score(commands, data)
     benchmarks.add_judge(commands)

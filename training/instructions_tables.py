@@ -26,6 +26,8 @@ TEMPLATES: Mapping[str, str] = {
     "evaluation_mer": "<Vid><VideoHere></Vid> {says} [{task}] {instruction} ",  # MER2023's two sets have one space less
     "general": "<Vid><VideoHere></Vid> {instruction} ",
     "caption": "<Vid><VideoHere></Vid> [{task}] {instruction} ",
+    "unsaid": "<Vid><VideoHere></Vid> [{task}] {instruction}",  # as a robot asks where nobody said anything (reasoner/published.py)
+    "emotion_llama_unsaid": "<video><VideoHere></video> <feature><FeatureHere></feature> [{task}] {instruction}",
     "emotion_llama": "<video><VideoHere></video> <feature><FeatureHere></feature> {says} [{task}] {instruction} ",
 }
 CHAT = "[INST] {} [/INST]"

@@ -19,72 +19,29 @@ pytest.importorskip("peft")
 pytest.importorskip("pydantic")
 pytest.importorskip("soundfile")
 
-from accelerate import Accelerator  # noqa: E402
-from accelerate.state import AcceleratorState, GradientState, PartialState  # noqa: E402
-from safetensors.torch import load_file  # noqa: E402
 
-from ros2_emollama.model.folder import ModelFolder, open_folder  # noqa: E402
+from ros2_emollama.model.folder import open_folder  # noqa: E402
 from ros2_emollama.model.weights import network_weights  # noqa: E402
 from ros2_emollama.types import Float32  # noqa: E402
+from tests.training.curriculum_room import SMALL, Room, alone, make_room, weights_of  # noqa: E402
 from training.__main__ import main  # noqa: E402
 from training.benchmarks.reasoning import Opened, Settings, open_answerer  # noqa: E402
 from training.curriculum import teach  # noqa: E402
 from training.curriculum.lessons import label_places  # noqa: E402
 from training.curriculum.loop import Diverged, parameter_groups  # noqa: E402
 from training.curriculum.plan import Plan  # noqa: E402
-from training.curriculum.recipes import RECIPES, Lora, Recipe  # noqa: E402
+from training.curriculum.recipes import RECIPES, Lora  # noqa: E402
 from training.curriculum.start import TINY_V1, TINY_V2, write_start  # noqa: E402
-from training.curriculum.state import newest  # noqa: E402
-from training.curriculum.teach import School, read_log, run_stage  # noqa: E402
-from training.datasets.index import Options, build, load  # noqa: E402
-from training.fabricate import fabricate  # noqa: E402
+from training.curriculum.teach import School, read_log, run_stage, without_dropout  # noqa: E402
+from training.datasets.index import load  # noqa: E402
 from training.features import Stored, compute  # noqa: E402
-from training.features_encoders import open_runtime_encoder  # noqa: E402
 from training.instructions_tokens import NO_LOSS  # noqa: E402
 from training.problems import StrictError  # noqa: E402
-
-SMALL = Recipe(steps=6, batch=4, learning_rate=5e-3, warmup_steps=2, clip=1.0, lora=Lora(rank=4, alpha=8))
-STILL = dataclasses.replace(SMALL, lora=Lora(rank=4, alpha=8, dropout=0.0))
-SETS = ("meld", "ch_sims_v2_s")
-
-
-@dataclasses.dataclass(frozen=True)
-class Room:
-    """What a run reads: a start, an index, features."""
-
-    start: ModelFolder
-    index: Path
-    features: Path
-
-    def plan(self, run: Path, recipe: Recipe = SMALL, **more: object) -> Plan:
-        given = {"stage": "1", "workers": 1, "save_every": 2, "log_every": 1, "features": str(self.features), "head": 8, **more}
-        return Plan(run=run, start=self.start.root, recipe=recipe, index=self.index, **given)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Room:
-    torch.set_num_threads(1)
-    root = tmp_path_factory.mktemp("room")
-    start = write_start(TINY_V2, root / "start")
-    for name in SETS:
-        build(name, fabricate(name, root, "mmeverse"), root / "index", Options(look="exists"))
-    clips = [clip for found in load(root / "index").values() for clip in found if clip.split == "train"]
-    encoder, fingerprint = open_runtime_encoder(str(start.root), "torch", sampling="uniform")
-    compute(clips, lambda: encoder, fingerprint, root / "features", dtype="float32")
-    return Room(start, root / "index", root / "features")
-
-
-def alone() -> Accelerator:
-    for state in (AcceleratorState, PartialState):
-        state._reset_state()
-    GradientState._reset_state()
-    return Accelerator(cpu=True)
-
-
-def weights_of(run: Path) -> dict[str, torch.Tensor]:
-    state = newest(run / "stage1")
-    assert state is not None
-    return load_file(state / "trained.safetensors")
+    return make_room(tmp_path_factory.mktemp("room"))
 
 
 @pytest.fixture(scope="module")
@@ -158,11 +115,13 @@ def in_processes(world: int, work: Callable[[], object]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of fork in a process with threads
-def test_two_processes_have_the_loss_of_one_with_twice_the_batch(room: Room, tmp_path: Path) -> None:
+def test_two_processes_have_the_loss_of_one_with_twice_the_batch(room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without dropout, whose draws are each process's own. Gradients are averaged too, or later losses would part."""
-    run_stage(room.plan(tmp_path / "one", STILL), alone())
-    run_stage(room.plan(tmp_path / "parts", STILL, micro_batch=1), alone())
-    in_processes(2, lambda: run_stage(room.plan(tmp_path / "two", STILL), alone()))
+    student = School.student
+    monkeypatch.setattr(School, "student", lambda self: without_dropout(student(self)))
+    run_stage(room.plan(tmp_path / "one"), alone())
+    run_stage(room.plan(tmp_path / "parts", SMALL, micro_batch=1), alone())
+    in_processes(2, lambda: run_stage(room.plan(tmp_path / "two"), alone()))
     told = {name: [line["loss"] for line in read_log(tmp_path / name / "stage1")] for name in ("one", "parts", "two")}
     assert len(told["one"]) == 6 and told["one"][-1] != pytest.approx(told["one"][0], rel=1e-3)
     np.testing.assert_allclose(told["two"], told["one"], rtol=1e-4)
@@ -176,7 +135,7 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(room: Room, tmp_path: Path
 
 
 def test_the_loss_is_that_of_the_whole_sequence_on_the_answer_alone(room: Room, tmp_path: Path) -> None:
-    school = School(room.plan(tmp_path, STILL), alone())
+    school = School(room.plan(tmp_path), alone())
     student = school.student().eval()
     lesson = next(school.lessons(0))
     assert (lesson.labels[lesson.rows >= 0] == NO_LOSS).all(), "no loss on the prefix"
@@ -296,10 +255,10 @@ def test_v1_trains_by_the_same_loop_with_its_text_inside_the_prefix(room: Room, 
 
 def test_one_batch_is_learnt_by_heart(room: Room, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["--index", room.index, "--features", room.features, "--start", room.start.root, "--run", tmp_path, "--threads", 1]
-    told = ["fit", "--preset", "emotion_llama_v2_tiny", "--stage", "1", *given, "--batch", 2, "--overfit-one-batch", 80]
+    told = ["fit", "--preset", "emotion_llama_v2_tiny", "--stage", "1", *given, "--batch", 2, "--overfit-one-batch", 150]
     alone()
     assert main([str(value) for value in told]) == 0, capsys.readouterr()
-    assert "one batch, 80 steps: loss" in capsys.readouterr().out and not (tmp_path / "stage1").exists()
+    assert "one batch, 150 steps: loss" in capsys.readouterr().out and not (tmp_path / "stage1").exists()
 
 
 def test_a_trained_folder_is_exported_and_analyses_a_clip(

@@ -32,7 +32,7 @@ from ..instructions_tokens import NO_LOSS, Tokens, tokenize
 from ..problems import Problems
 from ..records import STREAMS, Clip, Sample
 
-NO_LABEL = -1
+NO_LABEL, NOT_USED = -1, "clip not used"
 Nothing = Mapping[str, npt.NDArray[np.float32]]
 Numbered = tuple[int, Sample]
 
@@ -107,7 +107,10 @@ class Teacher:
 
     def tokens(self, sample: Sample, shown: Iterable[str]) -> Tokens:
         """The sequence of a sample, its prefix masked where a stream is not among those shown. ValueError where it is too long."""
-        sample = replace(sample, template=TEMPLATES_OF.get(self.preset.prompt, sample.template))
+        template = TEMPLATES_OF.get(self.preset.prompt, sample.template)
+        if sample.template == "unsaid" and template != "unsaid":
+            template += "_unsaid"
+        sample = replace(sample, template=template)
         return tokenize(
             sample,
             self.encode,
@@ -175,7 +178,7 @@ class Teacher:
             return self.tokens(sample, {PARTS[name] for name in shown if name in PARTS}), self._given(shown)
         except CLIP_ERRORS as error:
             told = str(error.args[0] if isinstance(error, KeyError) else error)
-            self.problems.add("clip not used", sample.provenance.file, sample.provenance.row, sample.key, told)
+            self.problems.add(NOT_USED, sample.provenance.file, sample.provenance.row, sample.key, told)
             return None
 
     def _blank(self, sample: Sample) -> tuple[Tokens, Arrays]:
@@ -230,8 +233,8 @@ def label_places(clips: Mapping[str, Iterable[Clip]], labels: Sequence[str]) -> 
     places: dict[str, int] = {}
     for found in clips.values():
         for clip in found:
-            word = clip.label("emotion").lower()
-            forms = next((forms for forms in FORMS if word in forms), {word})
+            word = clip.label("emotion")
+            forms = {word, word.lower()} | next((forms for forms in FORMS if word.lower() in forms), frozenset())
             place = next((place for place, label in enumerate(labels) if label in forms), None)
             if word and place is not None:
                 places[clip.key] = place

@@ -26,6 +26,7 @@ class Plan:
     index         clip index; datasets: these sets of it only ((): all)
     ratios        set → its share, instead of the published ones for those named
     features      shards of `python -m training features`, or "released"; "": everything is encoded while training
+    csv           clips of one's own (own.py) instead of the index
     online        encode what the shards lack as well
     head          hidden units of a label head that is trained beside; 0: none; None: as the start has it
     micro_batch   samples a process takes at once; 0: its whole share of a step
@@ -37,6 +38,7 @@ class Plan:
     start: Path
     recipe: Recipe
     index: Path = Path("index")
+    csv: Path | None = None
     datasets: tuple[str, ...] = ()
     ratios: Mapping[str, float] = field(default_factory=dict)
     behaviour: str = "default"
@@ -64,7 +66,7 @@ class Plan:
 
     @property
     def folder(self) -> Path:
-        return self.run / f"stage{self.stage}" if self.stage != "joint" else self.run / "joint"
+        return self.run / (f"stage{self.stage}" if self.stage.isdigit() else self.stage)
 
     @property
     def model(self) -> Path:
@@ -73,7 +75,7 @@ class Plan:
 
     def told(self, model_id: str, shares: Mapping[str, float], clips: int, processes: int) -> dict[str, Any]:
         """What run.json holds: everything that a step depends on, and what does not."""
-        values = {key: value for key, value in asdict(self).items() if key not in ("run", "start", "index", "strict")}
+        values = {key: value for key, value in asdict(self).items() if key not in ("run", "start", "index", "csv", "strict")}
         return {**values, "start": model_id, "shares": dict(shares), "clips": clips, "processes": processes}
 
 

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-StageName = Literal["1", "2", "joint"]
-STAGES: Mapping[StageName, tuple[str, ...]] = {"1": ("stage1",), "2": ("stage2",), "joint": ("stage1", "stage2")}
-"""Stage → whose samples it is trained on: perception, cognition, or both at once (the paper's ablation)."""
+StageName = Literal["1", "2", "joint", "own"]
+STAGES: Mapping[StageName, tuple[str, ...]] = {"1": ("stage1",), "2": ("stage2",), "joint": ("stage1", "stage2"), "own": ()}
+"""Stage → whose samples it is trained on: perception, cognition, both at once (the paper's ablation), or a CSV of one's own."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,23 @@ class Recipe:
 V2 = Recipe()
 V1 = Recipe(steps=30_000, learning_rate=1e-5)
 V1_SECOND = Recipe(steps=30_000, learning_rate=1e-6, warmup_steps=0)
-TINY = Recipe(steps=300, batch=8, learning_rate=1e-2, least_rate=1e-4, warmup_rate=1e-3, warmup_steps=20, weight_decay=0.0, clip=1.0)
+OWN = Recipe(steps=2000, warmup_steps=100)
+TINY = Recipe(
+    steps=300,
+    batch=8,
+    learning_rate=1e-2,
+    least_rate=1e-4,
+    warmup_rate=1e-3,
+    warmup_steps=20,
+    weight_decay=0.0,
+    clip=1.0,
+    lora=Lora(alpha=64.0),  # random weights below have further to go
+)
 
 RECIPES: Mapping[str, Mapping[StageName, Recipe]] = {
-    "emotion_llama_v2": {"1": V2, "2": V2, "joint": V2},
-    "emotion_llama": {"1": V1, "2": V1_SECOND, "joint": V1},
-    "emotion_llama_v2_tiny": {"1": TINY, "2": TINY, "joint": TINY},
-    "emotion_llama_tiny": {"1": TINY, "2": TINY, "joint": TINY},
+    "emotion_llama_v2": {"1": V2, "2": V2, "joint": V2, "own": OWN},
+    "emotion_llama": {"1": V1, "2": V1_SECOND, "joint": V1, "own": OWN},
+    "emotion_llama_v2_tiny": {"1": TINY, "2": TINY, "joint": TINY, "own": TINY},
+    "emotion_llama_tiny": {"1": TINY, "2": TINY, "joint": TINY, "own": TINY},
 }
 """Preset → stage → recipe."""

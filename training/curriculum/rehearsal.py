@@ -13,17 +13,15 @@ import csv
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..annotation import stand_in
-from ..benchmarks.registry import BENCHMARKS
-from ..benchmarks.tables import WATERMARK
 from ..whole import whole, write_whole
+from .benching import Benching, Main, comparison, headlines_of, run_command
 
-Main = Callable[[list[str]], int]
 PRESET = "emotion_llama_v2_tiny"
 ANNOTATED: Mapping[str, tuple[str, bool]] = {"caer": ("CAER", False), "meld": ("MELD", True)}
 """Set → its name in MMEVerse, and whether its agents are asked over HTTP; else they are the local ones."""
@@ -32,30 +30,23 @@ CURRICULA: Mapping[str, str] = {
     "cognition": "perception, then cognition",
     "joint": "both at once, as many steps",
 }
-HEADLINES = ("Avg-9", "Avg-18")
 
 
 @dataclass
 class Rehearsal:
-    """Runs commands and keeps their times. `main` is the program's own."""
+    """Runs commands (`benching.Commands`) and keeps their times."""
 
     run: Path
     main: Main
-    steps: int
     wheels: Path
     threads: int = 1
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __call__(self, *command: object, allowed: Sequence[int] = (0,)) -> None:
-        """One command. RuntimeError where it fails."""
-        given = [str(part) for part in command]
-        print(f"\n$ python -m training {' '.join(given)}", flush=True)
-        code = self.main(given)
-        if code not in allowed:
-            raise RuntimeError(f"`training {' '.join(given)}` ended with {code}; what it said stands above")
+        run_command(self.main, *command, allowed=allowed)
 
     @contextmanager
-    def timed(self, name: str):  # type: ignore[no-untyped-def]
+    def timed(self, name: str) -> Iterator[None]:
         began = time.monotonic()
         yield
         self.seconds[name] = time.monotonic() - began
@@ -63,7 +54,7 @@ class Rehearsal:
 
 def rehearse(run: Path, main: Main, steps: int, per_label: int, wheels: Path, threads: int = 1) -> int:
     """All of it; 0 where every benchmark that can be scored was."""
-    rehearsal = Rehearsal(run, main, steps, wheels, threads)
+    rehearsal = Rehearsal(run, main, wheels, threads)
     with rehearsal.timed("fabricate, index"):
         _data(rehearsal, per_label)
     with rehearsal.timed("annotate"):
@@ -133,53 +124,14 @@ def _fit(rehearsal: Rehearsal, stage: str, steps: int) -> None:
 
 def _evaluate(rehearsal: Rehearsal, name: str, model: Path) -> None:
     run = rehearsal.run
-    for benchmark in BENCHMARKS:
-        path = run / "questions" / f"{benchmark}.jsonl"
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            rehearsal("instruct", "--index", run / "index", "--stage", benchmark, "--format", "jsonl", "--output", path)
-    predictions = run / "predictions" / name
-    how = ("--questions", run / "questions", "--predictions", predictions, "--features", run / "features")
-    words = ("--max-tokens", 24, "--threads", rehearsal.threads, "--batch", 32)
-    rehearsal("evaluate", "--benchmark", "all", "--model", model, *how, *words)
-    tables = ("--json", predictions / "scores.json", "--markdown", predictions / "table.md", "--latex", predictions / "table.tex")
-    # 2: without MERTools' wheels five of the eighteen cannot be scored, and the table says so.
-    allowed = (0,) if rehearsal.wheels.is_dir() else (0, 2)
-    rehearsal("score", predictions, "--wheels", rehearsal.wheels, *tables, "--title", f"tiny, {CURRICULA[name]}", allowed=allowed)
+    benching = Benching(rehearsal, run / "index", run / "questions", run / "features", rehearsal.wheels, rehearsal.threads)
+    benching.score(model, run / "predictions" / name, f"tiny, {CURRICULA[name]}")
 
 
 def _compare(rehearsal: Rehearsal) -> None:
     """RUN/comparison.{md,json}: the curricula side by side, whichever way it falls."""
-    found = {}
-    for name in CURRICULA:
-        record = json.loads((rehearsal.run / "predictions" / name / "scores.json").read_text(encoding="utf-8"))
-        found[name] = headlines(record)
+    found = {CURRICULA[name]: headlines_of(rehearsal.run / "predictions" / name) for name in CURRICULA}
     write_whole(rehearsal.run / "comparison.json", json.dumps(found, indent=1) + "\n")
-    text = comparison(found)
+    text = comparison(found, fabricated=True)
     write_whole(rehearsal.run / "comparison.md", text)
     print(f"\n{text}\n{rehearsal.run / 'comparison.md'}")
-
-
-def headlines(record: Mapping[str, object]) -> dict[str, float | None]:
-    """Benchmark or average → its headline figure in percent, from what `score --json` wrote; None where it was not scored."""
-    scores, means = record["scores"], record["averages"]
-    assert isinstance(scores, dict) and isinstance(means, dict)
-    values = {name: score["figures"][score["headline"]]["value"] for name, score in scores.items()}
-    values |= {name: means.get(name, {}).get("value") for name in HEADLINES}
-    return {name: None if value is None else 100 * float(value) for name, value in values.items()}
-
-
-def comparison(found: Mapping[str, Mapping[str, float | None]]) -> str:
-    """A Markdown table, a column a curriculum."""
-    lines = [
-        f"**{WATERMARK}**",
-        "",
-        "| benchmark | " + " | ".join(CURRICULA[name] for name in found) + " |",
-        "|---" * (len(found) + 1) + "|",
-    ]
-    for benchmark in (*BENCHMARKS, *HEADLINES):
-        values = [figures.get(benchmark) for figures in found.values()]
-        best = max((value for value in values if value is not None), default=None)
-        told = ["–" if value is None else f"**{value:.2f}**" if value == best else f"{value:.2f}" for value in values]
-        lines.append(f"| {BENCHMARKS[benchmark].title if benchmark in BENCHMARKS else benchmark} | " + " | ".join(told) + " |")
-    return "\n".join(lines) + "\n"

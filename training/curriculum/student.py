@@ -101,13 +101,24 @@ def changed_preset(preset: Preset, head: int | None = None, fusion: str = "") ->
 
 def make_fusion(folder: ModelFolder, preset: Preset) -> PublishedFusionGraph:
     """Projections, fusion and head with the folder's weights; what the folder has not, or of another shape, is drawn (seed 0)."""
+    parts = _drawn(preset)
+    own = parts.state_dict()
+    known = network_weights(folder.root, PARTS)
+    parts.load_state_dict({name: value for name, value in known.items() if name in own and own[name].shape == value.shape}, strict=False)
+    return PublishedFusionGraph(parts)
+
+
+def _drawn(preset: Preset) -> EmotionNetwork:
+    """All of a network but its encoders, drawn anew."""
     torch.manual_seed(0)
     with torch.device("meta"):
         network = EmotionNetwork(preset)
     del network.vision, network.audio
     parts = network.to_empty(device="cpu")
     for module in parts.modules():
-        if hasattr(module, "reset_parameters"):
+        if isinstance(module, nn.MultiheadAttention):
+            module._reset_parameters()
+        elif hasattr(module, "reset_parameters"):
             module.reset_parameters()
     if preset.has_head:
         nn.init.zeros_(parts.label_head.when)
@@ -115,10 +126,7 @@ def make_fusion(folder: ModelFolder, preset: Preset) -> PublishedFusionGraph:
     if preset.fusion is not None and preset.fusion.method == "q_former":
         nn.init.normal_(parts.conv_pro_module.queries, std=0.02)
         nn.init.normal_(parts.conv_pro_module.origin, std=0.02)
-    own = parts.state_dict()
-    known = network_weights(folder.root, PARTS)
-    parts.load_state_dict({name: value for name, value in known.items() if name in own and own[name].shape == value.shape}, strict=False)
-    return PublishedFusionGraph(parts)
+    return parts
 
 
 def make_student(
@@ -140,6 +148,25 @@ def make_student(
 
         apply_adapter(llama, folder.language("adapter"))
     return Student(preset, fusion, llama)
+
+
+def random_student(preset: Preset, lora: Lora, dtype: torch.dtype, device: torch.device) -> Student:
+    """A student with random weights, drawn where it will run: no file, and no second copy of a 7B."""
+    from transformers import LlamaForCausalLM
+
+    from ..language import llama_config
+
+    torch.manual_seed(0)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with device:
+            llama: nn.Module = LlamaForCausalLM(llama_config(preset.llama))
+    finally:
+        torch.set_default_dtype(before)
+    llama.requires_grad_(False)
+    add_lora(llama, lora)
+    return Student(preset, PublishedFusionGraph(_drawn(preset)), llama).to(device)
 
 
 def _load_llama(folder: ModelFolder, language: Language, dtype: torch.dtype, device: str) -> nn.Module:

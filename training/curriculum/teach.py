@@ -22,14 +22,17 @@ from ros2_emollama.pipeline import read_utterances
 
 from ..data_commands import training_clips
 from ..datasets.index import load
+from ..datasets.problems import KINDS, SetProblems
 from ..features import Features, Stored
 from ..features_encoders import Released, RuntimeEncoder
 from ..problems import Problems
 from ..records import Clip, Sample
 from ..whole import whole
 from .folder import write_folder
-from .lessons import Lesson, Nothing, Teacher, label_places, lessons, nothing_of, repeated
+from .lessons import NOT_USED, Lesson, Nothing, Teacher, label_places, lessons, nothing_of, repeated
 from .loop import Pace, share_of, train
+from .own import NAME as OWN
+from .own import TRAIN, OwnNumbers, labels_of, measure_own, read_own
 from .plan import Plan, numbers_of
 from .state import claim, newest
 from .student import Student, changed_preset, make_student, started_lora
@@ -37,23 +40,30 @@ from .student import Student, changed_preset, make_student, started_lora
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+NO_FEATURES = "no features"
 DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def run_stage(plan: Plan, accelerator: Accelerator | None = None) -> dict[str, float]:
     """Train a stage as far as it is not done; its figures. What stands in RUN/<stage>/model with its figures is not made again."""
-    done = plan.model / "manifest.json"
-    if done.is_file():
-        info = open_folder(plan.model).manifest.info
-        return dict(info["training"]["figures"])
     accelerator = accelerator or open_accelerator(plan.precision)
+    if (plan.model / "manifest.json").is_file():
+        figures = dict(open_folder(plan.model).manifest.info["training"]["figures"])
+    else:
+        figures = _train_stage(plan, accelerator)
+    if plan.csv and accelerator.is_main_process:
+        held = measure_own(open_folder(plan.model), read_own(plan.csv), plan.folder, plan.features, plan.sampling)
+        figures |= {f"held_out_{name}": value for name, value in held.items()}
+    return figures
+
+
+def _train_stage(plan: Plan, accelerator: Accelerator) -> dict[str, float]:
     school = School(plan, accelerator)
     if accelerator.is_main_process:
         claim(plan.folder, plan.told(school.start.model_id, school.numbers.shares, school.clip_count, accelerator.num_processes))
     accelerator.wait_for_everyone()
-    student = school.student()
     pace = Pace(plan.folder, plan.micro_batch, plan.save_every, plan.log_every, plan.head_weight)
-    figures = train(student, plan.recipe, school.lessons, accelerator, pace).last
+    figures = train(school.student(), plan.recipe, school.lessons, accelerator, pace).last
     school.finish(figures)
     return figures
 
@@ -62,14 +72,19 @@ def overfit(plan: Plan, steps: int, accelerator: Accelerator | None = None) -> t
     """The first batch over and over, without dropout: (first loss, last loss). What cannot be learnt so can never be. Nothing is kept."""
     accelerator = accelerator or open_accelerator(plan.precision)
     school = School(plan, accelerator)
-    student = school.student()
-    for module in student.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-    recipe = replace(plan.recipe, steps=steps, warmup_steps=0, weight_decay=0.0)
+    student = without_dropout(school.student())
+    recipe = replace(plan.recipe, steps=steps, warmup_steps=0, least_rate=plan.recipe.learning_rate, weight_decay=0.0)
     pace = Pace(plan.folder, plan.micro_batch, steps, 1, plan.head_weight, keep=False)
     log = train(student, recipe, school.same, accelerator, pace)
     return log.first_loss, log.last["loss"]
+
+
+def without_dropout(student: Student) -> Student:
+    """The same, drawing nothing."""
+    for module in student.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return student
 
 
 def open_accelerator(precision: str) -> Accelerator:
@@ -87,15 +102,19 @@ class School:
     def __init__(self, plan: Plan, accelerator: Accelerator) -> None:
         self.plan, self.accelerator = plan, accelerator
         self.start = open_folder(find_model(str(plan.start)))
+        self.problems = SetProblems(plan.strict, kinds=(*KINDS, NO_FEATURES, NOT_USED))
+        self.own = read_own(plan.csv, self.problems) if plan.csv else []
         self.preset = changed_preset(self.start.preset, plan.head, plan.fusion)
+        if self.own:
+            self.preset = replace(self.preset, labels=labels_of(self.own))
         self.lora = started_lora(self.start, plan.recipe.lora)
         self.micro, self.times = share_of(plan.recipe, accelerator.num_processes, plan.micro_batch)
-        self.problems = Problems(plan.strict)
         features = _features(plan.features)
-        clips = _with_features(training_clips(load(plan.index, plan.datasets)), features, self.problems, plan.online)
+        found = {OWN: [clip for clip in self.own if clip.split == TRAIN]} if self.own else training_clips(load(plan.index, plan.datasets))
+        clips = _with_features(found, features, self.problems, plan.online)
         self.clip_count = sum(map(len, clips.values()))
         self.fabricated = any(clip.provenance.source == "fabricated" for found in clips.values() for clip in found)
-        self.numbers = numbers_of(plan, clips)
+        self.numbers = OwnNumbers(clips[OWN], self.preset, plan.recipe.seed) if self.own else numbers_of(plan, clips)
         encoder = self._encoder() if features is None or plan.online else None
         self.teacher = Teacher(
             self.preset,
@@ -178,9 +197,9 @@ def _with_features(clips: Mapping[str, list[Clip]], features: Features | None, p
         kept[name] = []
         for clip in found:
             if clip.key in features.failed:
-                problems.add("no features", clip.provenance.file, clip.provenance.row, clip.key, features.failed[clip.key])
+                problems.add(NO_FEATURES, clip.provenance.file, clip.provenance.row, clip.key, features.failed[clip.key])
             elif clip.key not in features:
-                problems.add("no features", clip.provenance.file, clip.provenance.row, clip.key, "make them: python -m training features")
+                problems.add(NO_FEATURES, clip.provenance.file, clip.provenance.row, clip.key, "make them: python -m training features")
             else:
                 kept[name].append(clip)
     return kept
