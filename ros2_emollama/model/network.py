@@ -29,6 +29,14 @@ class Fused(NamedTuple):
     prefix: Tensor
 
 
+class Read(NamedTuple):
+    """logits (B, labels) and affect (B, 2), valence and arousal in [-1, 1]: None without such a head; prefix (B, P, hidden)."""
+
+    logits: Tensor | None
+    affect: Tensor | None
+    prefix: Tensor
+
+
 def pool_tokens(tokens: Tensor, count: int) -> Tensor:
     """(B, T, D) -> (B, count, D), means of neighbours; T a multiple of count."""
     batch, length, width = tokens.shape
@@ -91,6 +99,8 @@ class EmotionNetwork(nn.Module):
             self.conv_pro_module = make_fusion(audio.width, vision.width, vision.width, fusion)
             if fusion.head_hidden:
                 self.label_head = LabelHead(fusion.out, fusion.head_hidden, audio.tokens, len(preset.labels))
+            if fusion.affect:
+                self.affect_head = LabelHead(fusion.out, fusion.head_hidden, audio.tokens, 2)
         self.projections = nn.ModuleDict({name: nn.Linear(width, preset.llama.hidden) for name, width in projection_widths(preset).items()})
 
     def fuse(
@@ -175,8 +185,8 @@ class FusionGraph(nn.Module):
 
 
 class PublishedFusionGraph(nn.Module):
-    """Streams of windows → prefix, in the order of `PrefixPreset.parts`, and label probabilities before it where there is a head. Takes the
-    tensors of graphs.py, in their order."""
+    """Streams of windows → prefix, in the order of `PrefixPreset.parts`; before it label probabilities, valence and arousal where it has
+    heads for them. Takes the tensors of graphs.py, in their order."""
 
     def __init__(self, network: EmotionNetwork) -> None:
         super().__init__()
@@ -184,14 +194,16 @@ class PublishedFusionGraph(nn.Module):
         self.given = [tensor.name for tensor in graph_specs(network.preset)["fusion"].inputs]
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        logits, prefix = self.logits_and_prefix(*tensors)
-        return (prefix,) if logits is None else (torch.softmax(logits, dim=-1), prefix)
+        read = self.read(*tensors)
+        labels = () if read.logits is None else (torch.softmax(read.logits, dim=-1),)
+        return (*labels, *(() if read.affect is None else (read.affect,)), read.prefix)
 
-    def logits_and_prefix(self, *tensors: Tensor) -> tuple[Tensor | None, Tensor]:
-        """(B, labels) logits, None without a head, and (B, P, hidden)."""
+    def read(self, *tensors: Tensor) -> Read:
+        """What training needs of it too; see `Read`."""
         streams = dict(zip(self.given, tensors, strict=True))
         network, project = self.network, self.network.projections
-        pieces, logits = [], None
+        pieces = []
+        logits, affect = None, None
         for part, count in network.preset.prefix.parts.items():
             if part == "fusion":
                 audio, frames = streams["audio_tokens"], streams["frame_tokens"]
@@ -202,10 +214,11 @@ class PublishedFusionGraph(nn.Module):
                     # These graphs take no masks: a stream that a window does not have is zeros.
                     seen, heard = ((stream != 0).flatten(1).any(dim=1, keepdim=True).to(fused.dtype) for stream in (frames, audio))
                     logits = network.label_head(fused, seen, heard)
+                    affect = torch.tanh(network.affect_head(fused, seen, heard)) if network.preset.has_affect else None
             elif part == "utterances":
                 pieces += [project[f"utterance_{place}"](streams[part][:, place : place + 1]) for place in range(count)]
             elif part == "cls":
                 pieces.append(project[part](streams["scene_cls"].unsqueeze(1)))
             else:
                 pieces.append(project[part](streams[{"scene": "scene_tokens", "frames": "frame_tokens", "audio": "audio_tokens"}[part]]))
-        return logits, torch.cat(pieces, dim=1)
+        return Read(logits, affect, torch.cat(pieces, dim=1))

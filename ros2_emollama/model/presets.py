@@ -66,6 +66,8 @@ class Preset:
             raise ValueError(f"preset {self.name}: scene_frame must be newest or middle, got {self.scene_frame!r}")
         if self.fusion and not self.vision.frame_pixels:
             raise ValueError(f"preset {self.name}: fusion needs a frame stream; give vision.frame_pixels, or no fusion")
+        if self.fusion and self.fusion.affect and (not self.fusion.head_hidden or self.prefix.absent == "zeros"):
+            raise ValueError(f"preset {self.name}: fusion.affect needs a label head beside it, in a preset of the published kind")
 
     @property
     def mel_columns(self) -> int:
@@ -87,6 +89,11 @@ class Preset:
     def has_head(self) -> bool:
         """Labels come from a head on the fused tokens; without one the language model scores them."""
         return self.fusion is not None and self.fusion.head_hidden > 0
+
+    @property
+    def has_affect(self) -> bool:
+        """Valence and arousal come beside the labels."""
+        return self.fusion is not None and self.fusion.affect
 
     def to_dict(self) -> dict[str, Any]:
         """What a manifest holds; `preset_from_dict` reads it."""

@@ -27,11 +27,12 @@ from tests.training.curriculum_room import SMALL, Room, alone, make_room, weight
 from training.__main__ import main  # noqa: E402
 from training.benchmarks.reasoning import Opened, Settings, open_answerer  # noqa: E402
 from training.curriculum import teach  # noqa: E402
-from training.curriculum.lessons import label_places  # noqa: E402
-from training.curriculum.loop import Diverged, parameter_groups  # noqa: E402
+from training.curriculum.lessons import Teacher, label_places  # noqa: E402
+from training.curriculum.loop import Diverged, NothingUsed, make_optimizer, parameter_groups  # noqa: E402
 from training.curriculum.plan import Plan  # noqa: E402
 from training.curriculum.recipes import RECIPES, Lora  # noqa: E402
 from training.curriculum.start import TINY_V1, TINY_V2, write_start  # noqa: E402
+from training.curriculum.state import load_state, newest, save_state  # noqa: E402
 from training.curriculum.teach import School, read_log, run_stage, without_dropout  # noqa: E402
 from training.datasets.index import load  # noqa: E402
 from training.features import Stored, compute  # noqa: E402
@@ -129,6 +130,37 @@ def test_two_processes_have_the_loss_of_one_with_twice_the_batch(room: Room, tmp
     assert json.loads((tmp_path / "two" / "stage1" / "run.json").read_text())["processes"] == 2
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_model_in_shards_keeps_and_takes_the_state_of_a_whole_one(room: Room, trained: Path, tmp_path: Path) -> None:
+    """As FSDP shards it, frozen parts of another type and all; so a run may go on with more GPUs, or with one."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    path = newest(trained / "stage1")
+    assert path is not None
+
+    def work() -> None:
+        school = School(room.plan(tmp_path), alone())
+        student = school.student()
+        mesh = init_device_mesh("cpu", (2,))
+        for layer in student.llama.model.layers:
+            fully_shard(layer, mesh=mesh)
+        fully_shard(student, mesh=mesh)
+        optimizer = make_optimizer(student, SMALL)
+        load_state(path, student, optimizer)
+        save_state(tmp_path / "stage1", 6, student, optimizer, school.accelerator.is_main_process, {})
+
+    in_processes(2, work)
+    for name, value in weights_of(trained).items():
+        torch.testing.assert_close(weights_of(tmp_path)[name], value, rtol=0, atol=0)
+    before, after = (
+        torch.load(state / "optimizer.pt", weights_only=True)["optimizer"]["state"] for state in (path, newest(tmp_path / "stage1"))
+    )
+    assert before.keys() == after.keys() and len(before) > 20
+    for name, entry in before.items():
+        torch.testing.assert_close(after[name]["exp_avg"], entry["exp_avg"], rtol=0, atol=0)
+
+
 def test_a_batch_that_cannot_be_shared_out_is_refused(room: Room, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="must divide a process's share of 4"):
         run_stage(room.plan(tmp_path, micro_batch=3), alone())
@@ -141,7 +173,7 @@ def test_the_loss_is_that_of_the_whole_sequence_on_the_answer_alone(room: Room, 
     assert (lesson.labels[lesson.rows >= 0] == NO_LOSS).all(), "no loss on the prefix"
     with torch.inference_mode():
         losses = student(lesson)
-        _, prefix = student.fusion.logits_and_prefix(*(lesson.streams[name] for name in student.fusion.given))
+        prefix = student.fusion.read(*(lesson.streams[name] for name in student.fusion.given)).prefix
         for i in range(len(lesson.keys)):
             size = int(lesson.mask[i].sum())
             rows = [prefix[i, row] if row >= 0 else student.llama.get_input_embeddings()(lesson.ids[i, place])
@@ -197,7 +229,9 @@ def test_stage_two_goes_on_from_stage_one(room: Room, trained: Path, tmp_path: P
     assert {"think", "reason"} <= tasks and "audio" not in tasks
 
 
-def test_a_clip_without_features_is_named_and_one_that_fails_has_no_weight(room: Room, tmp_path: Path) -> None:
+def test_a_clip_without_features_is_named_and_one_that_fails_has_no_weight(
+    room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lacking = room.features.parent / "fewer"
     clips = [clip for found in load(room.index).values() for clip in found if clip.split == "train"]
     arrays = Stored(room.features)
@@ -211,6 +245,12 @@ def test_a_clip_without_features_is_named_and_one_that_fails_has_no_weight(room:
     looked = school.teacher.look(sample)
     lesson = school.teacher.lesson([sample, sample], [looked, broken])
     assert lesson.weight.tolist() == [1.0, 0.0] and "it is cut off" in school.problems.told[-1]
+    with monkeypatch.context() as patched:
+        patched.setattr(Teacher, "look", lambda self, sample: broken)
+        with pytest.raises(NothingUsed, match=r"not one clip of 3 steps could be used; problems-0.jsonl"):
+            run_stage(room.plan(tmp_path / "broken"), alone())
+    told = (tmp_path / "broken" / "stage1" / "problems-0.jsonl").read_text().splitlines()
+    assert len(told) >= 12 and json.loads(told[0])["file"].endswith(".csv") and json.loads(told[0])["row"] > 1
     nothing = school.teacher.lesson([sample], [broken])
     assert nothing.weight.tolist() == [0.0] and torch.isfinite(school.student()(nothing).answer).all()
 
@@ -255,10 +295,10 @@ def test_v1_trains_by_the_same_loop_with_its_text_inside_the_prefix(room: Room, 
 
 def test_one_batch_is_learnt_by_heart(room: Room, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["--index", room.index, "--features", room.features, "--start", room.start.root, "--run", tmp_path, "--threads", 1]
-    told = ["fit", "--preset", "emotion_llama_v2_tiny", "--stage", "1", *given, "--batch", 2, "--overfit-one-batch", 150]
+    told = ["fit", "--preset", "emotion_llama_v2_tiny", "--stage", "1", *given, "--batch", 2, "--overfit-one-batch", 260]
     alone()
     assert main([str(value) for value in told]) == 0, capsys.readouterr()
-    assert "one batch, 150 steps: loss" in capsys.readouterr().out and not (tmp_path / "stage1").exists()
+    assert "one batch, 260 steps: loss" in capsys.readouterr().out and not (tmp_path / "stage1").exists()
 
 
 def test_a_trained_folder_is_exported_and_analyses_a_clip(

@@ -19,8 +19,11 @@ pytest.importorskip("peft")
 pytest.importorskip("pydantic")
 pytest.importorskip("soundfile")
 
+from ros2_emollama.config import Config, ModelConfig  # noqa: E402
 from ros2_emollama.model.folder import open_folder  # noqa: E402
+from ros2_emollama.pipeline import Pipeline  # noqa: E402
 from ros2_emollama.reasoner.prompt import prompts_of  # noqa: E402
+from ros2_emollama.types import Frame, GridFrame, Window  # noqa: E402
 from tests.training.curriculum_room import SMALL, Room, alone, make_room  # noqa: E402
 from training.__main__ import main  # noqa: E402
 from training.annotation import stand_in  # noqa: E402
@@ -33,6 +36,7 @@ from training.annotation.reply_cache import ReplyCache  # noqa: E402
 from training.annotation.usage import Ledger  # noqa: E402
 from training.curriculum.ablation import CURRICULA, FUSIONS, PUBLISHED, markdown  # noqa: E402
 from training.curriculum.benching import comparison  # noqa: E402
+from training.curriculum.lessons import affect_of  # noqa: E402
 from training.curriculum.own import OwnNumbers, labels_of, own_sample, read_own  # noqa: E402
 from training.curriculum.plan import Joint, numbers_of  # noqa: E402
 from training.curriculum.start import TINY_V2  # noqa: E402
@@ -89,6 +93,37 @@ def test_one_command_trains_and_measures_on_ones_own_csv(room: Room, own: Path, 
     assert sum(line["response"] == line["answer"] for line in lines) / 2 == report["accuracy"]
     assert all(sum(line["scores"].values()) == pytest.approx(1.0, abs=1e-4) for line in lines)
     assert main(given) == 0, "what is done is only told again"
+
+
+def test_valence_and_arousal_leave_with_every_window_of_a_model_trained_for_them(room: Room, own: Path) -> None:
+    with own.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    write_table(own.parent, [{**row, "valence": "0.8" if row["label"] == "Calm" else "-0.8"} for row in rows])
+    recipe = dataclasses.replace(SMALL, steps=4, batch=4)
+    plan = room.plan(own.parent / "run", recipe, stage="own", features="", csv=own, affect=True)
+    assert run_stage(plan, alone())["affect_error"] > 0
+    told = {}
+    for name, root in {"trained": plan.model, "start": room.start.root}.items():
+        pipeline = Pipeline.load(Config(model=ModelConfig(path=str(root), runtime="torch")))
+        frames = tuple(GridFrame(tick, Frame(tick * 250_000_000, np.full((64, 64, 3), 90, np.uint8))) for tick in range(16))
+        window = Window(16, 0, 4_000_000_000, frames, np.zeros(64000, np.float32), 16000, np.ones(16, np.bool_))
+        told[name] = pipeline.perceive(window).state
+    assert all(-1 < value < 1 for value in (told["trained"].valence, told["trained"].arousal))
+    assert np.isnan([told["start"].valence, told["start"].arousal]).all()
+
+
+def test_affect_is_scaled_as_its_publisher_has_it(own: Path) -> None:
+    first = read_own(own)[0]
+    clips = {
+        "iemocap": [
+            dataclasses.replace(first, id=str(v), set="iemocap", values={"valence": v, "activation": 3.0}) for v in (1.0, 5.0, 9.0)
+        ],
+        "mer2023": [dataclasses.replace(first, set="mer2023", values={"valence": -5.0})],
+        "meld": [dataclasses.replace(first, set="meld", values={"valence": 1.0})],
+    }
+    found = affect_of(clips)
+    assert found["iemocap/1.0"] == (-1.0, 0.0) and found["iemocap/5.0"] == (1.0, 0.0) and len(found) == 4
+    assert np.isnan(found["iemocap/9.0"][0]) and np.isnan(found[f"mer2023/{first.id}"][1])
 
 
 def test_it_is_asked_in_training_what_a_robot_asks(room: Room, own: Path) -> None:

@@ -109,7 +109,7 @@ def run_fit(arguments: argparse.Namespace) -> int:
         plan = plan_of(arguments, run, stage, start)
         if arguments.overfit_one_batch:
             first, last = overfit(plan, arguments.overfit_one_batch, accelerator)
-            return _tell_overfit(first, last, arguments.overfit_one_batch)
+            return _tell_overfit(first, last, arguments.overfit_one_batch) if accelerator.is_main_process else 0
         figures = run_stage(plan, accelerator)
         if accelerator.is_main_process:
             told = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in figures.items())

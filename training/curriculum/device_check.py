@@ -50,8 +50,9 @@ def made_up(preset: Preset, batch: int, seed: int) -> Lesson:
     labels = torch.full((batch, total), NO_LOSS)
     labels[:, -ANSWER:] = ids[:, -ANSWER:]
     emotion = torch.randint(0, len(preset.labels), (batch,), generator=rng) if preset.has_head else torch.full((batch,), NO_LABEL)
+    affect = torch.full((batch, 2), torch.nan)
     keys = tuple(f"made-up/{seed}-{place}" for place in range(batch))
-    return Lesson(streams, ids, rows, labels, torch.ones_like(ids), emotion, torch.ones(batch), keys)
+    return Lesson(streams, ids, rows, labels, torch.ones_like(ids), emotion, affect, torch.ones(batch), keys)
 
 
 def check(

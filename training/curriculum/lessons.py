@@ -6,6 +6,7 @@ A lesson depends on its numbers alone. A clip that cannot be read is named and c
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -47,6 +48,7 @@ class Lesson:
     labels   (B, T) int64: the id to be predicted, NO_LOSS elsewhere
     mask     (B, T) int64: 1 up to a sample's end
     emotion  (B,) int64: place of the label in the preset's, NO_LABEL where it is not known
+    affect   (B, 2) float32: valence and arousal in [-1, 1], NaN where not known
     weight   (B,) float32: 0 for a clip that could not be read
     keys     of the clips
     """
@@ -57,6 +59,7 @@ class Lesson:
     labels: Tensor
     mask: Tensor
     emotion: Tensor
+    affect: Tensor
     weight: Tensor
     keys: tuple[str, ...] = ()
 
@@ -79,7 +82,7 @@ class Teacher:
     features  shards; None: everything is encoded here
     encoder   encodes what they lack; None: what they lack is not there
     nothing   what stands for a stream that a sample does not show (see `StreamEncoders.no_scene`)
-    labels    clip key → label, for the head
+    labels    clip key → label, for the head; affect: clip key → valence and arousal
     utterances  vectors of a clip that come from outside (v1); None: zeros
     """
 
@@ -91,6 +94,7 @@ class Teacher:
         features: Features | None = None,
         encoder: RuntimeEncoder | None = None,
         labels: Mapping[str, int] | None = None,
+        affect: Mapping[str, tuple[float, float]] | None = None,
         problems: Problems | None = None,
         utterances: Callable[[Sample], npt.NDArray[np.float32]] | None = None,
     ) -> None:
@@ -99,7 +103,7 @@ class Teacher:
         tokenizer.encode_special_tokens = True  # a </s> that somebody says is text
         self.preset, self.problems = preset, problems if problems is not None else Problems()
         self._tokenizer, self._nothing, self._features, self._encoder = tokenizer, nothing, features, encoder
-        self._labels, self._utterances = labels or {}, utterances
+        self._labels, self._affect, self._utterances = labels or {}, affect or {}, utterances
         self._inputs = {tensor.name: tensor.shape[1:] for tensor in graph_specs(preset)["fusion"].inputs}
         self._needed = {part for part in PARTS if TENSORS.get(part, part) in self._inputs}
         self._style = STYLES[preset.prompt]
@@ -163,10 +167,11 @@ class Teacher:
             mask[i, :size] = 1
         streams = {name: torch.from_numpy(np.stack([given[name] for _, given in chosen])) for name in self._inputs}
         emotion = [self._labels.get(sample.key, NO_LABEL) for sample in samples]
+        affect = [self._affect.get(sample.key, (math.nan, math.nan)) for sample in samples]
         weight = [float(row is not None) for row in rows]
         numbers = (torch.from_numpy(array) for array in (ids, places, labels, mask))
         told = tuple(sample.key for sample in samples)
-        return Lesson(streams, *numbers, torch.tensor(emotion), torch.tensor(weight), told)
+        return Lesson(streams, *numbers, torch.tensor(emotion), torch.tensor(affect), torch.tensor(weight), told)
 
     def _row(self, sample: Sample, looked: Looked | Exception) -> tuple[Tokens, Arrays] | None:
         try:
@@ -239,6 +244,30 @@ def label_places(clips: Mapping[str, Iterable[Clip]], labels: Sequence[str]) -> 
             if word and place is not None:
                 places[clip.key] = place
     return places
+
+
+AFFECT: Mapping[str, tuple[tuple[str, float, float], tuple[str, float, float]]] = {
+    "iemocap": (("valence", 1.0, 5.0), ("activation", 1.0, 5.0)),
+    "bold": (("valence", 1.0, 10.0), ("arousal", 1.0, 10.0)),
+    "mer2023": (("valence", -5.0, 5.0), ("arousal", 0.0, 0.0)),
+    "own": (("valence", -1.0, 1.0), ("arousal", -1.0, 1.0)),
+}
+"""Set → name and range of its valence and its arousal, as its publisher scales them; a range of nothing: it has none."""
+
+
+def affect_of(clips: Mapping[str, Iterable[Clip]]) -> dict[str, tuple[float, float]]:
+    """Clip key → valence and arousal in [-1, 1], NaN for one that is not known; of the clips where either is."""
+    found: dict[str, tuple[float, float]] = {}
+    for name, scales in AFFECT.items():
+        for clip in clips.get(name, ()):
+            values = [_scaled(clip.values.get(value, math.nan), low, high) for value, low, high in scales]
+            if not all(map(math.isnan, values)):
+                found[clip.key] = (values[0], values[1])
+    return found
+
+
+def _scaled(value: float, low: float, high: float) -> float:
+    return 2 * (value - low) / (high - low) - 1 if low <= value <= high and high > low else math.nan
 
 
 def repeated(numbered: Iterator[Numbered], batch: int) -> Iterator[Numbered]:

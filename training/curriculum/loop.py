@@ -26,7 +26,13 @@ from .state import load_state, newest, save_state
 from .student import Losses, Student
 
 NO_DECAY = ("bias", "ln", "bn")
+EMPTY_STEPS = 3  # in a row that end a run
+STAGE_PROBLEMS = "problems-0.jsonl"
 SMOOTH = 0.95  # of the loss beside the progress bar
+
+
+class NothingUsed(RuntimeError):
+    """Not one clip of several steps in a row could be used."""
 
 
 class Diverged(RuntimeError):
@@ -78,13 +84,14 @@ def train(
     """Train in place up to `recipe.steps`; returns its log.
 
     lessons  (step) → endless batches of this process from that step on, each of the size that `share_of` gives
-    Diverged when the loss is no number.
+    Diverged when the loss is no number, NothingUsed when no clip can be read.
     """
     model, optimizer = accelerator.prepare(student, optimizer or make_optimizer(student, recipe))
     state = newest(pace.folder) if pace.keep else None
     saved = load_state(state, model, optimizer) if state else {"step": 0}
     if accelerator.scaler is not None and saved.get("scaler"):
         accelerator.scaler.load_state_dict(saved["scaler"])
+    empty = 0
     log = Log(pace, saved["step"], accelerator.is_main_process)
     given: Iterator[Lesson] = lessons(saved["step"])
     shown = {"initial": saved["step"], "total": recipe.steps, "desc": pace.folder.name, "mininterval": 2.0}
@@ -92,6 +99,9 @@ def train(
     try:
         for step in bar:
             figures = _step(model, optimizer, recipe, given, accelerator, pace, step)
+            empty = empty + 1 if figures.get("not_used") == recipe.batch else 0
+            if empty == EMPTY_STEPS:
+                raise NothingUsed(f"not one clip of {empty} steps could be used; {STAGE_PROBLEMS} in {pace.folder} says why")
             log.add(step + 1, figures)
             bar.set_postfix(loss=f"{log.smooth:.3f}", refresh=False)
             done = step + 1
@@ -122,7 +132,7 @@ def _step(
         group["lr"] = rate
     model.train()
     _, times = share_of(recipe, accelerator.num_processes, pace.micro_batch)
-    total = torch.zeros(6, device=accelerator.device)
+    total = torch.zeros(8, device=accelerator.device)
     tokens = 0
     for part in range(times):
         lesson = next(given).to(accelerator.device)
@@ -133,9 +143,9 @@ def _step(
         else:
             total += _backward(model, lesson, accelerator, pace, times)
     sums = accelerator.reduce(total, reduction="sum")
-    answer, head, right, seen, labelled, hit = (float(value) for value in sums)
+    answer, head, right, seen, labelled, hit, affect, felt = (float(value) for value in sums)
     whole = recipe.batch
-    loss = (answer + pace.head_weight * head) / whole
+    loss = (answer + pace.head_weight * (head + affect)) / whole
     if not math.isfinite(loss):
         cure = "lower --learning-rate, clip gradients (--clip 1), or take --precision bf16 instead of fp16"
         raise Diverged(f"the loss is {loss} at step {step + 1}; {cure}, and the same command goes on from the last state")
@@ -146,6 +156,8 @@ def _step(
     figures = {"loss": loss, "answer_loss": answer / whole, "token_accuracy": right / max(seen, 1.0)}
     if labelled and head:
         figures |= {"head_loss": head / labelled, "head_accuracy": hit / labelled}
+    if felt and affect:
+        figures["affect_error"] = math.sqrt(affect / felt)
     if seen < whole:
         figures["not_used"] = whole - seen
     seconds = time.monotonic() - began
@@ -153,14 +165,15 @@ def _step(
 
 
 def _backward(model: nn.Module, lesson: Lesson, accelerator: Accelerator, pace: Pace, times: int) -> Tensor:
-    """Gradients of one pass; (6,) sums of answer, head, right, samples, labelled, hit."""
+    """Gradients of one pass; (8,) sums of answer, head, right, samples, labelled, hit, affect, and how many clips that is known of."""
     losses: Losses = model(lesson)
     weight = lesson.weight
-    each = (losses.answer + pace.head_weight * losses.head) * weight
+    each = (losses.answer + pace.head_weight * (losses.head + losses.affect)) * weight
     # The mean over samples of each one's mean over its answer: on 4 GPUs of one sample each that is what the published code minimises, and
     # it is the same however a batch is shared out.
     accelerator.backward(each.sum() / (len(weight) * times))
-    told = (losses.answer, losses.head, losses.right, torch.ones_like(weight), losses.labelled, losses.hit)
+    felt = lesson.affect.isfinite().any(dim=1).float()
+    told = (losses.answer, losses.head, losses.right, torch.ones_like(weight), losses.labelled, losses.hit, losses.affect, felt)
     return torch.stack([(value.detach() * weight).sum() for value in told])
 
 

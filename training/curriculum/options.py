@@ -45,6 +45,7 @@ def add_fit_options(fit: argparse.ArgumentParser) -> None:
     model.add_argument("--lora-rank", type=int, metavar="R", help="(64)")
     model.add_argument("--lora-alpha", type=float, metavar="A", help="(16)")
     model.add_argument("--head", type=int, metavar="N", help="train a label head of N hidden units beside (as the start has it; 0: none)")
+    model.add_argument("--affect", action="store_true", help="train valence and arousal beside the head, of the sets that have them")
     model.add_argument("--head-weight", type=float, default=0.5, metavar="W", help="of its loss beside the answer's (%(default)s)")
     model.add_argument("--fusion", default="", metavar="NAME", help="conv_attention, conv, attention, q_former or none (as the start)")
 
@@ -65,7 +66,7 @@ def add_fit_options(fit: argparse.ArgumentParser) -> None:
         "--overfit-one-batch",
         nargs="?",
         type=int,
-        const=200,
+        const=300,
         default=0,
         metavar="STEPS",
         help="only see whether one batch can be learnt by heart, in STEPS steps (%(const)s); nothing is kept",
@@ -105,8 +106,10 @@ def plan_of(arguments: argparse.Namespace, run: Path, stage: Any, start: Path) -
     """The plan of a stage. ValueError naming the option that is out of its range."""
     from .plan import Plan
 
-    names = ("behaviour", "features", "online", "sampling", "language", "head_weight", "fusion", "checkpointing", "micro_batch", "workers")
-    values = {name: getattr(arguments, name) for name in (*names, "save_every", "log_every", "strict")}
+    data = ("behaviour", "features", "online", "sampling", "strict")
+    model = ("language", "affect", "head", "head_weight", "fusion")
+    how = ("checkpointing", "micro_batch", "workers", "save_every", "log_every")
+    values = {name: getattr(arguments, name) for name in (*data, *model, *how)}
     return Plan(
         stage=stage,
         run=run,
@@ -117,7 +120,6 @@ def plan_of(arguments: argparse.Namespace, run: Path, stage: Any, start: Path) -
         datasets=tuple(arguments.datasets),
         ratios=_ratios(arguments.ratio),
         utterances=tuple(arguments.utterances),
-        head=arguments.head,
         precision=precision_of(arguments),
         **values,
     )

@@ -29,6 +29,7 @@ class Plan:
     csv           clips of one's own (own.py) instead of the index
     online        encode what the shards lack as well
     head          hidden units of a label head that is trained beside; 0: none; None: as the start has it
+    affect        valence and arousal are trained beside the head, of the sets that have them
     micro_batch   samples a process takes at once; 0: its whole share of a step
     checkpointing recompute activations in the backward pass, which saves most of their memory
     """
@@ -47,6 +48,7 @@ class Plan:
     sampling: Sampling = "uniform"
     utterances: tuple[str, ...] = ()
     head: int | None = None
+    affect: bool = False
     head_weight: float = 0.5
     fusion: str = ""
     language: Language = "lora"

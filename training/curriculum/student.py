@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ros2_emollama.model.folder import ModelFolder
+from ros2_emollama.model.fusion import LabelHead
 from ros2_emollama.model.network import EmotionNetwork, PublishedFusionGraph
 from ros2_emollama.model.presets import Preset
 from ros2_emollama.model.weights import network_weights
@@ -27,7 +28,7 @@ from .lessons import Lesson
 from .recipes import Lora
 
 Language = Literal["lora", "qlora", "whole", "frozen"]
-PARTS = ("conv_pro_module.", "projections.", "label_head.")
+PARTS = ("conv_pro_module.", "projections.", "label_head.", "affect_head.")
 """Of the network, what is trained; all else are encoders."""
 ADAPTER, PEFT_PREFIX = "default", "base_model.model."
 MISSING_BITSANDBYTES = "QLoRA needs bitsandbytes and an NVIDIA GPU: pip install bitsandbytes; or train LoRA: --language lora"
@@ -41,6 +42,7 @@ class Losses(NamedTuple):
     right     share of the answer's tokens that were the likeliest
     labelled  1 where a label is known
     hit       1 where the head says it
+    affect    mean squared error of what is known of valence and arousal; 0 where nothing is, or there is no head for it
     """
 
     answer: Tensor
@@ -48,6 +50,7 @@ class Losses(NamedTuple):
     right: Tensor
     labelled: Tensor
     hit: Tensor
+    affect: Tensor
 
 
 class Student(nn.Module):
@@ -59,7 +62,8 @@ class Student(nn.Module):
 
     def forward(self, lesson: Lesson) -> Losses:
         """Losses of a batch."""
-        logits, prefix = self.fusion.logits_and_prefix(*(lesson.streams[name] for name in self.fusion.given))
+        read = self.fusion.read(*(lesson.streams[name] for name in self.fusion.given))
+        prefix = read.prefix
         llama: Any = self.llama
         embedded = llama.get_input_embeddings()(lesson.ids)
         rows = torch.gather(prefix, 1, lesson.rows.clamp(min=0).unsqueeze(-1).expand(-1, -1, prefix.shape[-1]))
@@ -72,11 +76,15 @@ class Student(nn.Module):
         answer = _means(F.cross_entropy(told, wanted, reduction="none"), asked)
         right = _means((told.detach().argmax(-1) == wanted).float(), asked)
         labelled = (lesson.emotion >= 0).float()
-        if logits is None:
-            return Losses(answer, torch.zeros_like(answer), right, labelled, torch.zeros_like(answer))
-        head = F.cross_entropy(logits.float(), lesson.emotion.clamp(min=0), reduction="none") * labelled
-        hit = (logits.detach().argmax(-1) == lesson.emotion).float() * labelled
-        return Losses(answer, head, right, labelled, hit)
+        head = hit = affect = torch.zeros_like(answer)
+        if read.logits is not None:
+            head = F.cross_entropy(read.logits.float(), lesson.emotion.clamp(min=0), reduction="none") * labelled
+            hit = (read.logits.detach().argmax(-1) == lesson.emotion).float() * labelled
+        if read.affect is not None:
+            known = lesson.affect.isfinite()
+            off = (read.affect.float() - lesson.affect.nan_to_num()).square() * known
+            affect = off.sum(dim=1) / known.sum(dim=1).clamp(min=1)
+        return Losses(answer, head, right, labelled, hit, affect)
 
 
 def _means(values: Tensor, asked: Tensor) -> Tensor:
@@ -85,13 +93,16 @@ def _means(values: Tensor, asked: Tensor) -> Tensor:
     return spread.sum(dim=1) / asked.sum(dim=1).clamp(min=1)
 
 
-def changed_preset(preset: Preset, head: int | None = None, fusion: str = "") -> Preset:
-    """The start's preset with a label head of so many hidden units (0: none) or another fusion. ValueError for a preset without fusion."""
+def changed_preset(preset: Preset, head: int | None = None, fusion: str = "", affect: bool = False) -> Preset:
+    """The start's preset with a label head of so many hidden units (0: none), valence and arousal beside it, or another fusion. ValueError
+    for a preset without fusion."""
     changes: dict[str, Any] = {}
     if head is not None:
         changes["head_hidden"] = head
     if fusion:
         changes["method"] = fusion
+    if affect:
+        changes["affect"] = True
     if not changes:
         return preset
     if preset.fusion is None:
@@ -120,9 +131,10 @@ def _drawn(preset: Preset) -> EmotionNetwork:
             module._reset_parameters()
         elif hasattr(module, "reset_parameters"):
             module.reset_parameters()
-    if preset.has_head:
-        nn.init.zeros_(parts.label_head.when)
-        parts.label_head.temperatures.fill_(1.0)
+    for module in parts.modules():
+        if isinstance(module, LabelHead):
+            nn.init.zeros_(module.when)
+            module.temperatures.fill_(1.0)
     if preset.fusion is not None and preset.fusion.method == "q_former":
         nn.init.normal_(parts.conv_pro_module.queries, std=0.02)
         nn.init.normal_(parts.conv_pro_module.origin, std=0.02)

@@ -20,6 +20,8 @@ from ros2_emollama.encoding import StreamEncoders
 from ros2_emollama.model.folder import find_model, open_folder
 from ros2_emollama.pipeline import read_utterances
 
+from ..annotation.commands import tell_problems
+from ..benchmarks.reasoning import RELEASED
 from ..data_commands import training_clips
 from ..datasets.index import load
 from ..datasets.problems import KINDS, SetProblems
@@ -29,7 +31,7 @@ from ..problems import Problems
 from ..records import Clip, Sample
 from ..whole import whole
 from .folder import write_folder
-from .lessons import NOT_USED, Lesson, Nothing, Teacher, label_places, lessons, nothing_of, repeated
+from .lessons import NOT_USED, Lesson, Nothing, Teacher, affect_of, label_places, lessons, nothing_of, repeated
 from .loop import Pace, share_of, train
 from .own import NAME as OWN
 from .own import TRAIN, OwnNumbers, labels_of, measure_own, read_own
@@ -63,7 +65,12 @@ def _train_stage(plan: Plan, accelerator: Accelerator) -> dict[str, float]:
         claim(plan.folder, plan.told(school.start.model_id, school.numbers.shares, school.clip_count, accelerator.num_processes))
     accelerator.wait_for_everyone()
     pace = Pace(plan.folder, plan.micro_batch, plan.save_every, plan.log_every, plan.head_weight)
-    figures = train(school.student(), plan.recipe, school.lessons, accelerator, pace).last
+    try:
+        figures = train(school.student(), plan.recipe, school.lessons, accelerator, pace).last
+    finally:
+        if school.problems.total:
+            school.problems.write(plan.folder / f"problems-{accelerator.process_index}.jsonl")
+            tell_problems(school.problems)
     school.finish(figures)
     return figures
 
@@ -104,18 +111,19 @@ class School:
         self.start = open_folder(find_model(str(plan.start)))
         self.problems = SetProblems(plan.strict, kinds=(*KINDS, NO_FEATURES, NOT_USED))
         self.own = read_own(plan.csv, self.problems) if plan.csv else []
-        self.preset = changed_preset(self.start.preset, plan.head, plan.fusion)
+        self.preset = changed_preset(self.start.preset, plan.head, plan.fusion, plan.affect)
         if self.own:
             self.preset = replace(self.preset, labels=labels_of(self.own))
         self.lora = started_lora(self.start, plan.recipe.lora)
         self.micro, self.times = share_of(plan.recipe, accelerator.num_processes, plan.micro_batch)
         features = _features(plan.features)
         found = {OWN: [clip for clip in self.own if clip.split == TRAIN]} if self.own else training_clips(load(plan.index, plan.datasets))
-        clips = _with_features(found, features, self.problems, plan.online)
+        online = plan.online or plan.features == RELEASED  # MMEVerse releases no scene
+        clips = _with_features(found, features, self.problems, online)
         self.clip_count = sum(map(len, clips.values()))
         self.fabricated = any(clip.provenance.source == "fabricated" for found in clips.values() for clip in found)
         self.numbers = OwnNumbers(clips[OWN], self.preset, plan.recipe.seed) if self.own else numbers_of(plan, clips)
-        encoder = self._encoder() if features is None or plan.online else None
+        encoder = self._encoder() if features is None or online else None
         self.teacher = Teacher(
             self.preset,
             Tokenizer.from_file(str(self.start.language("tokenizer"))),
@@ -123,6 +131,7 @@ class School:
             features,
             encoder,
             label_places(clips, self.preset.labels),
+            affect_of(clips) if self.preset.has_affect else {},
             self.problems,
             self._vectors if plan.utterances else None,
         )
@@ -185,7 +194,7 @@ class School:
 def _features(named: str) -> Features | None:
     if not named:
         return None
-    return Released() if named == "released" else Stored(Path(named))
+    return Released() if named == RELEASED else Stored(Path(named))
 
 
 def _with_features(clips: Mapping[str, list[Clip]], features: Features | None, problems: Problems, online: bool) -> dict[str, list[Clip]]:
