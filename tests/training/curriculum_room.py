@@ -48,12 +48,12 @@ def make_room(root: Path) -> Room:
     return Room(start, root / "index", root / "features")
 
 
-def alone() -> Accelerator:
+def alone(precision: str = "no") -> Accelerator:
     """One process, on the CPU, whatever was before it."""
     for state in (AcceleratorState, PartialState):
         state._reset_state()
     GradientState._reset_state()
-    return Accelerator(cpu=True)
+    return Accelerator(cpu=True, mixed_precision=precision)
 
 
 def weights_of(run: Path) -> dict[str, torch.Tensor]:

@@ -21,7 +21,9 @@ pytest.importorskip("soundfile")
 
 
 from ros2_emollama.model.folder import open_folder  # noqa: E402
+from ros2_emollama.model.graphs import graph_specs  # noqa: E402
 from ros2_emollama.model.weights import network_weights  # noqa: E402
+from ros2_emollama.runtime.factory import open_runtime  # noqa: E402
 from ros2_emollama.types import Float32  # noqa: E402
 from tests.training.curriculum_room import SMALL, Room, alone, make_room, weights_of  # noqa: E402
 from training.__main__ import main  # noqa: E402
@@ -83,6 +85,17 @@ def test_a_run_that_was_killed_ends_with_the_same_weights_and_log(
     assert logs[0] == logs[1] and [step for step, _ in logs[0]] == [1, 2, 3, 4, 5, 6]
 
 
+def test_the_log_is_lines_and_for_tensorboard_where_that_is_installed(trained: Path) -> None:
+    lines = read_log(trained / "stage1")
+    assert {"loss", "answer_loss", "head_loss", "token_accuracy", "learning_rate", "seconds_per_step"} <= set(lines[-1])
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(trained / "stage1" / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("loss")] == [line["step"] for line in lines]
+    np.testing.assert_allclose([event.value for event in events.Scalars("loss")], [line["loss"] for line in lines], rtol=1e-4)
+
+
 def test_another_run_does_not_go_on_from_it(room: Room, trained: Path, tmp_path: Path) -> None:
     (tmp_path / "stage1").symlink_to(trained / "stage1")
     other = dataclasses.replace(SMALL, learning_rate=1e-3)
@@ -121,7 +134,7 @@ def test_two_processes_have_the_loss_of_one_with_twice_the_batch(room: Room, tmp
     student = School.student
     monkeypatch.setattr(School, "student", lambda self: without_dropout(student(self)))
     run_stage(room.plan(tmp_path / "one"), alone())
-    run_stage(room.plan(tmp_path / "parts", SMALL, micro_batch=1), alone())
+    run_stage(room.plan(tmp_path / "parts", SMALL, micro_batch=1, checkpointing=True), alone())
     in_processes(2, lambda: run_stage(room.plan(tmp_path / "two"), alone()))
     told = {name: [line["loss"] for line in read_log(tmp_path / name / "stage1")] for name in ("one", "parts", "two")}
     assert len(told["one"]) == 6 and told["one"][-1] != pytest.approx(told["one"][0], rel=1e-3)
@@ -159,6 +172,16 @@ def test_a_model_in_shards_keeps_and_takes_the_state_of_a_whole_one(room: Room, 
     assert before.keys() == after.keys() and len(before) > 20
     for name, entry in before.items():
         torch.testing.assert_close(after[name]["exp_avg"], entry["exp_avg"], rtol=0, atol=0)
+
+
+def test_in_bfloat16_what_is_trained_stays_float32(room: Room, tmp_path: Path) -> None:
+    accelerator = alone("bf16")
+    school = School(room.plan(tmp_path, precision="bf16"), accelerator)
+    types = {value.requires_grad: value.dtype for value in school.student().parameters()}
+    assert types == {True: torch.float32, False: torch.bfloat16}
+    figures = run_stage(room.plan(tmp_path, dataclasses.replace(SMALL, steps=2), precision="bf16"), accelerator)
+    assert np.isfinite(list(figures.values())).all()
+    assert {value.dtype for value in weights_of(tmp_path).values()} == {torch.float32}
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(room: Room, tmp_path: Path) -> None:
@@ -286,11 +309,16 @@ def test_labels_reach_the_head_in_whatever_form_a_set_writes_them(room: Room) ->
 def test_v1_trains_by_the_same_loop_with_its_text_inside_the_prefix(room: Room, tmp_path: Path) -> None:
     start = write_start(TINY_V1, tmp_path / "start")
     recipe = dataclasses.replace(SMALL, steps=2, batch=2)
-    plan = Plan(stage="1", run=tmp_path, start=start.root, recipe=recipe, index=room.index, workers=1, log_every=1)
+    plan = Plan(stage="1", run=tmp_path, start=start.root, recipe=recipe, index=room.index, workers=1, log_every=1, head=8)
     figures = run_stage(plan, alone())
-    assert figures["answer_loss"] > 0 and open_folder(tmp_path / "stage1" / "model").manifest.language["adapter"]
-    with pytest.raises(ValueError, match="has no fusion"):
-        run_stage(dataclasses.replace(plan, run=tmp_path / "head", head=8), alone())
+    model = open_folder(tmp_path / "stage1" / "model")
+    assert figures["answer_loss"] > 0 and figures["head_loss"] > 0 and model.manifest.language["adapter"] and model.preset.has_head
+    encoders, _ = open_runtime(model, "torch", with_language=False)
+    inputs = {tensor.name: np.ones(tensor.shape, np.float32) for tensor in graph_specs(model.preset)["fusion"].inputs}  # type: ignore[arg-type]
+    told = encoders.run("fusion", inputs)
+    assert told["probabilities"].shape == (1, 9) and told["prefix"].shape == (1, 20, 64)
+    with pytest.raises(ValueError, match="fuses nothing"):
+        run_stage(dataclasses.replace(plan, run=tmp_path / "other", fusion="conv"), alone())
 
 
 def test_one_batch_is_learnt_by_heart(room: Room, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -235,6 +235,24 @@ def test_ablate_writes_the_papers_table_and_does_no_row_twice(room: Room, tmp_pa
     assert main(given) == 0 and (tmp_path / "ablations.json").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
+def test_the_whole_curriculum_runs_in_miniature(tmp_path: Path) -> None:
+    """Five steps of each stage: from made-up data to the table. `make train-tiny` is the same with enough steps to learn something."""
+    from training.face_measures import LANDMARK_MODEL
+
+    if not (WHEELS.is_dir() and LANDMARK_MODEL.is_file()):
+        pytest.skip("no emotion wheels, or no landmarks: make landmarks")
+    alone()
+    told = ["rehearse", "--run", str(tmp_path), "--steps", "5", "--per-label", "1", "--wheels", str(WHEELS)]
+    assert main(told) == 0
+    found = json.loads((tmp_path / "comparison.json").read_text())
+    assert len(found) == 3 and all(0 <= figures["Avg-18"] <= 100 for figures in found.values())
+    asked = [json.loads(line) for line in (tmp_path / "annotation" / "meld" / "annotations.jsonl").read_text().splitlines()]
+    assert all(item["findings"]["reasoning"]["status"] == "ok" for item in asked)
+    texts = [clip.text("gpt-4o-mini_Emotion") for clip in load(tmp_path / "index")["meld"]]
+    assert all("Taken together they speak of" in text for text in texts), "training reads what was annotated"
+
+
 def test_tables_mark_the_best_and_what_is_made_up() -> None:
     text = comparison({"a": {"caer": 10.0, "Avg-9": None}, "b": {"caer": 20.0}}, fabricated=True)
     assert "FABRICATED DATA" in text and "| CAER | 10.00 | **20.00** |" in text and "| Avg-9 | – | – |" in text

@@ -59,7 +59,7 @@ def check(
     preset: Preset, recipe: Recipe, output: Path, accelerator: Accelerator, precision: str, checkpointing: bool, micro: int
 ) -> dict[str, Any]:
     """Train and measure; the report."""
-    preset = changed_preset(preset, head=128) if preset.fusion is not None else preset
+    preset = changed_preset(preset, head=128)
     device = accelerator.device
     cuda = device.type == "cuda"
     if cuda:

@@ -22,6 +22,7 @@ from ros2_emollama.model.folder import ModelFolder
 from ros2_emollama.model.fusion import LabelHead
 from ros2_emollama.model.network import EmotionNetwork, PublishedFusionGraph
 from ros2_emollama.model.presets import Preset
+from ros2_emollama.model.streams import UNFUSED, FusionPreset
 from ros2_emollama.model.weights import network_weights
 
 from .lessons import Lesson
@@ -94,8 +95,8 @@ def _means(values: Tensor, asked: Tensor) -> Tensor:
 
 
 def changed_preset(preset: Preset, head: int | None = None, fusion: str = "", affect: bool = False) -> Preset:
-    """The start's preset with a label head of so many hidden units (0: none), valence and arousal beside it, or another fusion. ValueError
-    for a preset without fusion."""
+    """The start's preset with a label head of so many hidden units (0: none), valence and arousal beside it, or another fusion. A preset
+    without fusion (v1) gets heads that read its streams; another fusion is a ValueError there."""
     changes: dict[str, Any] = {}
     if head is not None:
         changes["head_hidden"] = head
@@ -105,8 +106,13 @@ def changed_preset(preset: Preset, head: int | None = None, fusion: str = "", af
         changes["affect"] = True
     if not changes:
         return preset
-    if preset.fusion is None:
-        raise ValueError(f"{preset.name} has no fusion, which a label head reads; leave out --head and --fusion, or take emotion_llama_v2")
+    if preset.fusion is None or preset.fusion.method == UNFUSED:
+        if fusion:
+            raise ValueError(f"{preset.name} fuses nothing; leave out --fusion, or take emotion_llama_v2")
+        if not head and preset.fusion is None:
+            return preset
+        changes["method"] = UNFUSED
+        return dataclasses.replace(preset, fusion=dataclasses.replace(preset.fusion or FusionPreset(), **changes))
     return dataclasses.replace(preset, fusion=dataclasses.replace(preset.fusion, **changes))
 
 
