@@ -181,6 +181,11 @@ class Stored:
     def __len__(self) -> int:
         return len(self._where)
 
+    @property
+    def parts(self) -> set[str]:
+        """What any clip has of features, by name."""
+        return {name for _, names in self._where.values() for name in names}
+
     def __contains__(self, key: object) -> bool:
         return key in self._where
 

@@ -27,7 +27,7 @@ from ros2_emollama.runtime.factory import open_runtime  # noqa: E402
 from ros2_emollama.types import Float32  # noqa: E402
 from tests.training.curriculum_room import SMALL, Room, alone, make_room, weights_of  # noqa: E402
 from training.__main__ import main  # noqa: E402
-from training.benchmarks.reasoning import Opened, Settings, open_answerer  # noqa: E402
+from training.benchmarks.reasoning import PARTS, Opened, Settings, open_answerer  # noqa: E402
 from training.curriculum import teach  # noqa: E402
 from training.curriculum.lessons import Teacher, label_places  # noqa: E402
 from training.curriculum.loop import Diverged, NothingUsed, make_optimizer, parameter_groups  # noqa: E402
@@ -261,6 +261,10 @@ def test_a_clip_without_features_is_named_and_one_that_fails_has_no_weight(
     compute(clips[1:], lambda: arrays.of, "fewer", lacking, dtype="float32")  # type: ignore[arg-type,return-value]
     school = School(room.plan(tmp_path, features=str(lacking)), alone())
     assert school.problems.counts == {"no features": 1} and clips[0].key in school.problems.told[0]
+    silent = room.features.parent / "silent"
+    compute(clips, lambda: lambda clip: {k: v for k, v in arrays.of(clip).items() if PARTS[k] != "audio"}, "silent", silent)
+    with pytest.raises(ValueError, match=r"features \(silent\) have no audio; encode it while training"):
+        School(room.plan(tmp_path, features=str(silent)), alone())
     with pytest.raises(StrictError, match="no features"):
         School(room.plan(tmp_path, features=str(lacking), strict=True), alone())
     _, sample = next(school.numbers.stream())

@@ -92,7 +92,7 @@ def train(
     if accelerator.scaler is not None and saved.get("scaler"):
         accelerator.scaler.load_state_dict(saved["scaler"])
     empty = 0
-    log = Log(pace, saved["step"], accelerator.is_main_process)
+    log = Log(pace, saved["step"], recipe.steps, accelerator.is_main_process)
     given: Iterator[Lesson] = lessons(saved["step"])
     shown = {"initial": saved["step"], "total": recipe.steps, "desc": pace.folder.name, "mininterval": 2.0}
     bar = tqdm(range(saved["step"], recipe.steps), disable=not accelerator.is_main_process, **shown)
@@ -180,10 +180,10 @@ def _backward(model: nn.Module, lesson: Lesson, accelerator: Accelerator, pace: 
 class Log:
     """STAGE/log.jsonl, a line every `log_every` steps the means since the last; likewise for TensorBoard where that is installed."""
 
-    def __init__(self, pace: Pace, step: int, first: bool) -> None:
+    def __init__(self, pace: Pace, step: int, total: int, first: bool) -> None:
         self.smooth, self.first_loss = 0.0, math.nan
         self.last: dict[str, float] = {}
-        self._every, self._held, self._first = pace.log_every, [], first and pace.keep  # type: ignore[var-annotated]
+        self._total, self._every, self._held, self._first = total, pace.log_every, [], first and pace.keep  # type: ignore[var-annotated]
         self._path = pace.folder / "log.jsonl"
         self._board: Any = None
         if self._first:
@@ -196,7 +196,7 @@ class Log:
             self.first_loss = figures["loss"]
         self.smooth = figures["loss"] if not self.smooth else SMOOTH * self.smooth + (1 - SMOOTH) * figures["loss"]
         self._held.append(figures)
-        if step % self._every:
+        if step % self._every and step != self._total:
             return
         names = dict.fromkeys(name for line in self._held for name in line)
         self.last = {name: _mean([line[name] for line in self._held if name in line]) for name in names}

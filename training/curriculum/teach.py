@@ -18,10 +18,12 @@ from torch import nn
 
 from ros2_emollama.encoding import StreamEncoders
 from ros2_emollama.model.folder import find_model, open_folder
+from ros2_emollama.model.graphs import graph_specs
+from ros2_emollama.model.presets import Preset
 from ros2_emollama.pipeline import read_utterances
 
 from ..annotation.commands import tell_problems
-from ..benchmarks.reasoning import RELEASED
+from ..benchmarks.reasoning import PARTS, RELEASED, TENSORS
 from ..data_commands import training_clips
 from ..datasets.index import load
 from ..datasets.problems import KINDS, SetProblems
@@ -119,6 +121,8 @@ class School:
         features = _features(plan.features)
         found = {OWN: [clip for clip in self.own if clip.split == TRAIN]} if self.own else training_clips(load(plan.index, plan.datasets))
         online = plan.online or plan.features == RELEASED  # MMEVerse releases no scene
+        if isinstance(features, Stored) and not online:
+            _check_streams(features, self.preset)
         clips = _with_features(found, features, self.problems, online)
         self.clip_count = sum(map(len, clips.values()))
         self.fabricated = any(clip.provenance.source == "fabricated" for found in clips.values() for clip in found)
@@ -195,6 +199,15 @@ def _features(named: str) -> Features | None:
     if not named:
         return None
     return Released() if named == RELEASED else Stored(Path(named))
+
+
+def _check_streams(features: Stored, preset: Preset) -> None:
+    """ValueError where shards were made without a stream that this model sees: it would be missing from every sample."""
+    wanted = {tensor.name for tensor in graph_specs(preset)["fusion"].inputs}
+    lacking = sorted({stream for part, stream in PARTS.items() if TENSORS.get(part, part) in wanted and part not in features.parts})
+    if lacking:
+        cure = "encode it while training (--online), or make the features again with all streams"
+        raise ValueError(f"the features ({features.encoder}) have no {' and no '.join(lacking)}; {cure}")
 
 
 def _with_features(clips: Mapping[str, list[Clip]], features: Features | None, problems: Problems, online: bool) -> dict[str, list[Clip]]:
