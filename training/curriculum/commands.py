@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Commands = Any  # argparse's own type of sub-parsers has no public name
 PUBLISHED_STAGES = ("1", "2", "joint", "own")
+TEXTS = 1000  # of each stage, that a start reads
 LEARNT = 0.1  # a loss below it: the batch was learnt by heart
 
 
@@ -24,14 +25,24 @@ def add_start(commands: Commands) -> None:
     start.add_argument("--preset", default="emotion_llama_v2_tiny", choices=PRESETS, help="(%(default)s)")
     start.add_argument("--output", required=True, metavar="DIR")
     start.add_argument("--seed", type=int, default=0, help="of the weights (%(default)s)")
+    start.add_argument("--index", default="", metavar="DIR", help="a clip index whose training texts the language model reads first")
+    start.add_argument("--read-steps", type=int, default=400, metavar="N", help="how long, with --index (%(default)s)")
     start.set_defaults(work=run_start)
 
 
 def run_start(arguments: argparse.Namespace) -> int:
+    from ..data_commands import training_clips
+    from ..datasets.index import load
+    from .reading import texts_of
     from .start import find_start_preset, write_start
 
-    folder = write_start(find_start_preset(arguments.preset), Path(arguments.output), arguments.seed)
-    print(f"{folder.root}: {folder.model_id}, random weights")
+    preset, output = find_start_preset(arguments.preset), Path(arguments.output)
+    if arguments.index and arguments.read_steps > 0:
+        samples = texts_of(training_clips(load(Path(arguments.index))), TEXTS)
+        folder = write_start(preset, output, arguments.seed, samples, arguments.read_steps)
+    else:
+        folder = write_start(preset, output, arguments.seed)
+    print(f"{folder.root}: {folder.model_id}; {'; '.join(folder.manifest.info['notes'])}")
     return 0
 
 

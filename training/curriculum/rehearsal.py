@@ -59,8 +59,9 @@ def rehearse(run: Path, main: Main, steps: int, per_label: int, wheels: Path, th
         _data(rehearsal, per_label)
     with rehearsal.timed("annotate"):
         _annotate(rehearsal)
-    with rehearsal.timed("features"):
-        rehearsal("start", "--output", run / "start") if not (run / "start").exists() else None
+    with rehearsal.timed("start, features"):
+        if not (run / "start").exists():
+            rehearsal("start", "--output", run / "start", "--index", run / "index", "--read-steps", steps)
         model = ("--model", run / "start", "--runtime", "torch", "--sampling", "uniform", "--threads", threads)
         rehearsal("features", "--index", run / "index", "--output", run / "features", *model)
     for name, stages in {"stage 1": ("1", steps), "stage 2": ("2", steps), "joint": ("joint", 2 * steps)}.items():

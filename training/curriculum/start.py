@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -21,9 +21,12 @@ from ros2_emollama.model.network import EmotionNetwork
 from ros2_emollama.model.presets import EMOTION_LLAMA, EMOTION_LLAMA_V2, Preset
 from ros2_emollama.model.streams import EvaPreset, FusionPreset, HubertPreset, LlamaPreset, WhisperPreset
 from ros2_emollama.model.weights import NETWORK
+from ros2_emollama.reasoner.prompt import special_id
 
 from ..instructions_tables import CHAT, EVALUATIONS, SAYS, TEMPLATES, THINK, prompts
 from ..language import make_llama
+from ..records import Sample
+from .reading import read, sequences_of
 
 TINY_LLAMA = LlamaPreset(hidden=64, layers=2, heads=2, kv_heads=2, intermediate=128, vocab=1200, context=2048, reads_transcripts=True)
 TINY_EVA = EvaPreset(scene_pixels=112, frame_pixels=56, trained_grid=8, scene_blocks=1, frame_blocks=2, heads=2, intermediate=64, width=64)
@@ -59,9 +62,10 @@ def find_start_preset(name: str) -> Preset:
     return known[name]
 
 
-def write_start(preset: Preset, output: Path, seed: int = 0, texts: Iterable[str] = ()) -> ModelFolder:
-    """A model folder with random weights and a tokenizer made from the published prompts and `texts`. ValueError where `output` holds one.
+def write_start(preset: Preset, output: Path, seed: int = 0, samples: Sequence[Sample] = (), steps: int = 0) -> ModelFolder:
+    """A model folder with random weights and a tokenizer made from the published prompts. ValueError where `output` holds one.
 
+    samples, steps  the language model reads these first, for so many steps (reading.py), and the tokenizer is made of their words too
     Tensors of the language model are drawn on the CPU in float32: a 7B takes 27 GB of memory.
     """
     if output.exists() and any(output.iterdir()):
@@ -79,10 +83,16 @@ def write_start(preset: Preset, output: Path, seed: int = 0, texts: Iterable[str
         for key, value in llama.named_parameters():
             if name in key:
                 nn.init.normal_(value, std=deviation if preset.llama.hidden < 1024 else 0.02)
+    tokenizer = make_tokenizer([*_prompt_texts(), *(sample.answer for sample in samples)], preset.llama.vocab)
+    notes = [f"random weights, seed {seed}: a start for training"]
+    if steps:
+        ends = tuple(special_id(tokenizer, mark) for mark in (preset.llama.bos_token, preset.llama.eos_token))
+        told = sequences_of(samples, preset, lambda text: tokenizer.encode(text, add_special_tokens=False).ids, *ends)
+        notes.append(f"the language model read {len(told)} texts for {steps} steps; loss {read(llama, told, steps, seed):.3f}")
     llama.half().save_pretrained(weights)
-    make_tokenizer([*_prompt_texts(), *texts], preset.llama.vocab).save(str(weights / "tokenizer.json"))
+    tokenizer.save(str(weights / "tokenizer.json"))
     language = {"weights": "llama/weights", "tokenizer": "llama/weights/tokenizer.json"}
-    info = {"licence": "random weights, no licence needed", "notes": [f"random weights, seed {seed}: a start for training"]}
+    info = {"licence": "random weights, no licence needed", "notes": notes}
     write_manifest(unfinished, Manifest(preset.name, preset, {}, language, {}, info))
     if output.exists():
         output.rmdir()
