@@ -26,7 +26,7 @@ from .lessons import NO_LABEL, Lesson
 from .loop import Pace, share_of, train
 from .recipes import Recipe
 from .state import trained_tensors
-from .student import changed_preset, random_student
+from .student import changed_preset, random_student, recompute_activations
 from .teach import DTYPES, read_log
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def check(
         torch.cuda.reset_peak_memory_stats()
     student = random_student(preset, recipe.lora, DTYPES[precision], device)
     if checkpointing:
-        student.llama.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})  # type: ignore[operator]
+        recompute_activations(student.llama)
     size, _ = share_of(recipe, accelerator.num_processes, micro)
     made = [made_up(preset, size, 1000 * accelerator.process_index + number) for number in range(BATCHES)]
     weights = torch.cuda.memory_allocated() / 1e9 if cuda else None

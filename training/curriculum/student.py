@@ -218,6 +218,15 @@ def _four_bits() -> Any:
     )
 
 
+def recompute_activations(llama: Any) -> None:
+    """Activations are computed again in the backward pass instead of kept."""
+    how = {"use_reentrant": False}
+    if hasattr(llama, "activation_checkpointing_enable"):  # its name in later versions of transformers 5
+        llama.activation_checkpointing_enable(activation_checkpointing_kwargs=how)
+    else:
+        llama.gradient_checkpointing_enable(gradient_checkpointing_kwargs=how)
+
+
 def started_lora(folder: ModelFolder, lora: Lora) -> Lora:
     """An adapter that the start has goes on, with its own rank and alpha."""
     if "adapter" not in folder.manifest.language:

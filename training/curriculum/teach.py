@@ -39,7 +39,7 @@ from .own import NAME as OWN
 from .own import TRAIN, OwnNumbers, labels_of, measure_own, read_own
 from .plan import Plan, numbers_of
 from .state import claim, newest
-from .student import Student, changed_preset, make_student, started_lora
+from .student import Student, changed_preset, make_student, recompute_activations, started_lora
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -145,7 +145,7 @@ class School:
         device = str(self.accelerator.device)
         student = make_student(self.start, self.preset, self.lora, self.plan.language, dtype, device)
         if self.plan.checkpointing:
-            student.llama.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})  # type: ignore[operator]
+            recompute_activations(student.llama)
         return student
 
     def lessons(self, step: int) -> Iterator[Lesson]:
