@@ -39,7 +39,8 @@ from training.curriculum.benching import comparison  # noqa: E402
 from training.curriculum.lessons import affect_of  # noqa: E402
 from training.curriculum.own import OwnNumbers, labels_of, own_sample, read_own  # noqa: E402
 from training.curriculum.plan import Joint, numbers_of  # noqa: E402
-from training.curriculum.start import TINY_V2  # noqa: E402
+from training.curriculum.reading import texts_of  # noqa: E402
+from training.curriculum.start import TINY_V2, write_start  # noqa: E402
 from training.curriculum.student import changed_preset, make_student  # noqa: E402
 from training.curriculum.teach import School, run_stage  # noqa: E402
 from training.datasets.index import load  # noqa: E402
@@ -215,6 +216,17 @@ def test_every_fusion_can_stand_between_the_streams(room: Room, tmp_path: Path) 
         assert not still and all(torch.isfinite(value).all() for value in losses), method
     with pytest.raises(ValueError, match=r"fusion.method must be one of"):
         make_student(room.start, changed_preset(room.start.preset, fusion="magic"), SMALL.lora)
+
+
+def test_a_tiny_language_model_reads_the_training_texts_first(room: Room, tmp_path: Path) -> None:
+    clips = {name: [clip for clip in found if clip.split == "train"] for name, found in load(room.index).items()}
+    samples = texts_of(clips, 20)
+    assert {sample.task for sample in samples} >= {"emotion", "audio", "think", "reason"}
+    start = write_start(TINY_V2, tmp_path / "start", samples=samples, steps=30)
+    note = start.manifest.info["notes"][-1]
+    assert "read 40 texts for 30 steps" in note and float(note.split()[-1]) < np.log(TINY_V2.llama.vocab) - 1, "better than any guess"
+    with pytest.raises(ValueError, match="is there already"):
+        write_start(TINY_V2, tmp_path / "start")
 
 
 def test_ablate_writes_the_papers_table_and_does_no_row_twice(room: Room, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
