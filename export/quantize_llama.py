@@ -172,7 +172,8 @@ def main(argv: list[str] | None = None) -> int:
             context=arguments.context,
         )
         if (arguments.output / MANIFEST).is_file():
-            add_language(arguments.output, language, {f"language_{name}": value for name, value in facts.items()})
+            told = {f"language_{name}": value for name, value in facts.items()}
+            add_language(arguments.output, language, told | ({"language_half": True} if arguments.half else {}))
     except (QuantizeError, ModelFolderError, OSError) as error:
         print(f"quantize: {error}", file=sys.stderr)
         return 2

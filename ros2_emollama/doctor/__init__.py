@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from .. import __version__
 from ..config import Config
-from . import dds, devices, model, packages, ros, runtimes
+from . import dds, devices, memory, model, packages, ros, runtimes
 from .finding import NOTE, OK, PROBLEM, Finding
 from .machine import Machine
 
@@ -19,7 +19,7 @@ __all__ = ["NOTE", "OK", "PROBLEM", "Finding", "Machine", "examine", "versions"]
 
 
 def examine(config: Config, machine: Machine | None = None, quick: bool = False) -> Iterator[Finding]:
-    """Everything, section by section, the model last."""
+    """Everything, section by section, the model and what it takes last."""
     machine = machine or Machine()
     yield from _section("python", packages.examine(machine))
     facts = ros.probe(machine)
@@ -29,6 +29,7 @@ def examine(config: Config, machine: Machine | None = None, quick: bool = False)
     yield from _section("devices", devices.examine(machine))
     yield from _section("runtimes", runtimes.examine(machine))
     yield from _section("model", model.examine(config, quick))
+    yield from _section("memory", memory.examine(config, machine))
 
 
 def _section(name: str, findings: Iterator[Finding]) -> Iterator[Finding]:
