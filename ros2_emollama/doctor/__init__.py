@@ -19,7 +19,7 @@ __all__ = ["NOTE", "OK", "PROBLEM", "Finding", "Machine", "examine", "versions"]
 
 
 def examine(config: Config, machine: Machine | None = None, quick: bool = False) -> Iterator[Finding]:
-    """Everything, section by section, the model and what it takes last."""
+    """Everything, section by section, the model last."""
     machine = machine or Machine()
     yield from _section("python", packages.examine(machine))
     facts = ros.probe(machine)
@@ -28,8 +28,8 @@ def examine(config: Config, machine: Machine | None = None, quick: bool = False)
         yield from _section("dds", dds.examine(machine, facts))
     yield from _section("devices", devices.examine(machine))
     yield from _section("runtimes", runtimes.examine(machine))
-    yield from _section("model", model.examine(config, quick))
     yield from _section("memory", memory.examine(config, machine))
+    yield from _section("model", model.examine(config, quick))
 
 
 def _section(name: str, findings: Iterator[Finding]) -> Iterator[Finding]:

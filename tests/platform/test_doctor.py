@@ -193,6 +193,6 @@ def test_examine_goes_through_every_section_of_an_empty_machine(machine: Machine
     empty = with_modules(machine, tmp_path, onnxruntime="def get_available_providers(): return ['CPUExecutionProvider']")
     found = list(examine(Config(), empty, quick=True))
     assert [finding.section for finding in found] == sorted(
-        (f.section for f in found), key=["python", "ros", "dds", "devices", "runtimes", "model", "memory"].index
+        (f.section for f in found), key=["python", "ros", "dds", "devices", "runtimes", "memory", "model"].index
     )
     assert {finding.subject for finding in found if finding.section == "devices"} == {"sound card", "microphone", "camera"}
