@@ -35,20 +35,21 @@ def _timed(what: Any) -> tuple[Any, float]:
     return what(), time.perf_counter() - begun
 
 
-def run_window(folder: Any, encoders: Any, seed: int = 0) -> float:
-    """Seconds of one whole window of noise: every frame, the scene, the sound, fusion. Nothing is held from a window before."""
+def run_window(folder: Any, encoders: Any, new_frames: int | None = None) -> float:
+    """Seconds of one window of noise: frames, scene, sound, fusion. `new_frames` None: all of them, as of a first window; a hop has one."""
     from ros2_emollama.encoding import StreamEncoders
 
     preset = folder.preset
-    streams, rng = StreamEncoders(preset, encoders), np.random.default_rng(seed)
+    streams, rng = StreamEncoders(preset, encoders), np.random.default_rng(0)
     picture = rng.integers(0, 256, (480, 640, 3), np.uint8)
     sound = rng.uniform(-0.1, 0.1, preset.window_samples).astype(np.float32)
     begun = time.perf_counter()
     scene = streams.scene(streams.fit([picture], "scene"))
     frames = np.zeros((1, preset.frame_tokens, preset.vision.width), np.float32)
     if streams.has_frames:
-        encoded = streams.frames(streams.fit([picture] * preset.window_frames, "frames"))
-        frames = np.stack([frame.tokens for frame in encoded]).reshape(frames.shape)
+        encoded = streams.frames(streams.fit([picture] * (new_frames or preset.window_frames), "frames"))
+        new = np.concatenate([frame.tokens for frame in encoded])
+        frames[0, -len(new) :] = new
     tokens, _ = streams.sound(sound, np.ones(preset.window_frames, bool))
     streams.fuse(
         {
@@ -64,15 +65,18 @@ def run_window(folder: Any, encoders: Any, seed: int = 0) -> float:
     return time.perf_counter() - begun
 
 
-def run_language(folder: Any, session: Any, prompt: int) -> dict[str, float]:
-    """A prompt of so many positions, and TOKENS words after it."""
+def run_language(folder: Any, session: Any, tokens: int = TOKENS) -> dict[str, float]:
+    """A window's prompt, and words after it."""
+    from ros2_emollama.model.sizes import prompt_positions
+
+    prompt = prompt_positions(folder.preset)
     rows = 0.02 * np.random.default_rng(0).standard_normal((prompt, folder.preset.llama.hidden)).astype(np.float32)
     session.rewind(0)
     logits, first = _timed(lambda: session.extend(rows))
     begun = time.perf_counter()
-    for _ in range(TOKENS):
+    for _ in range(tokens):
         logits = session.extend(session.embed(np.array([int(logits.argmax())])))
-    return {"first_token_seconds": first, "tokens_per_second": TOKENS / (time.perf_counter() - begun)}
+    return {"first_token_seconds": first, "tokens_per_second": tokens / (time.perf_counter() - begun)}
 
 
 def measure_here(model: Path, runtime: str, threads: int, rounds: int) -> dict[str, Any]:
@@ -80,7 +84,6 @@ def measure_here(model: Path, runtime: str, threads: int, rounds: int) -> dict[s
     import ros2_emollama.encoding
     import ros2_emollama.runtime.onnx_runtime  # noqa: F401 - what every process has, whatever the model
     from ros2_emollama.model.folder import open_folder
-    from ros2_emollama.model.sizes import prompt_positions
     from ros2_emollama.runtime.factory import open_language, open_runtime
 
     folder, started = open_folder(model), taken()
@@ -93,7 +96,7 @@ def measure_here(model: Path, runtime: str, threads: int, rounds: int) -> dict[s
     if encoders is not None:
         report["window_seconds"] = min(run_window(folder, encoders) for _ in range(rounds))
     if session is not None:
-        report |= run_language(folder, session, prompt_positions(folder.preset))
+        report |= run_language(folder, session)
     return {**report, "used": taken()}
 
 
