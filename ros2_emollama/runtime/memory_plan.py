@@ -140,9 +140,10 @@ def _table(setup: Setup) -> int:
 
 
 def _onnx_language(setup: Setup, place: str) -> Part:
+    """On a CPU the packed form of a matrix holds, beside each block's scale, the sum of its weights."""
     llama, width = setup.preset.llama, 2 if setup.half else 4
     live = width * llama_live(llama, prompt_positions(setup.preset))
-    weights = four_bits(setup, width) + width * llama_rest(llama)
+    weights = four_bits(setup, 2 * width if place == "host" else width) + width * llama_rest(llama)
     return Part("language model", place, weights, width * cache_numbers(llama, llama.context), live, int(ARENA * live))
 
 

@@ -68,9 +68,12 @@ def test_published_kinds_of_streams_take_what_their_plan_says(tmp_path: Path) ->
     assert plan_memory(Setup(SMALL_V2)).total / MB == pytest.approx(measure(tmp_path / "model")["used"]["rss_mb"], rel=TOLERANCE)
 
 
-def test_a_7b_takes_four_gigabytes_of_weights_and_a_gigabyte_of_cache() -> None:
+def test_a_7b_takes_some_four_gigabytes_of_weights_and_a_gigabyte_of_cache() -> None:
+    """6.6e9 weights of 5 bits in the file, of 6 where ONNX Runtime has packed them for a CPU, of 4.5 for TensorRT."""
     [part] = [part for part in plan_memory(Setup(EMOTION_LLAMA_V2)).parts if part.name == "language model"]
-    assert part.weights / GB == pytest.approx(3.85, abs=0.05) and part.cache == GB  # 1024 positions in float32
+    assert part.weights / GB == pytest.approx(4.62, abs=0.01) and part.cache == GB  # 1024 positions in float32
+    engine = next(part for part in plan_memory(Setup(EMOTION_LLAMA_V2, "tensorrt")).parts if part.name == "language model")
+    assert engine.weights / GB == pytest.approx(3.46, abs=0.01)
     encoders = next(part for part in plan_memory(Setup(EMOTION_LLAMA_V2)).parts if part.name == "encoders")
     assert encoders.weights == 4 * (2273926 + 984701952 + 2816 + 1192582 + 25251584 + 637064960 + 37981955)
 
