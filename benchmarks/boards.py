@@ -134,7 +134,7 @@ def board_table() -> str:
 def rate_table() -> str:
     v2 = EMOTION_LLAMA_V2
     lines = [
-        "| board | memory, GB/s | float32, TFLOPS | 7B in 4 bits: tokens/s at most | a hop of v2: s at least | `window.hop_ticks` at least |",
+        "| board | memory, GB/s | float32, TFLOPS | 7B in 4 bits: tokens/s at most | a hop of v2: s at least | `hop_ticks` at least |",
         "|---|---|---|---|---|---|",
     ]
     tick = v2.window_seconds / v2.window_frames
