@@ -17,6 +17,7 @@ import numpy as np
 from ros2_emollama.media import MediaError, SkippedFrame, read_clip
 from ros2_emollama.types import NANOSECONDS, AudioChunk, Float32, Frame, UInt8
 
+from .cutout import cut_out
 from .records import Clip, Media, Sample
 
 Sampling = Literal["uniform", "window", "middle"]
@@ -117,19 +118,14 @@ def _stamps(media: Media, part: tuple[int, int]) -> list[int]:
 def _frames(media: Media, stamps: list[int]) -> list[UInt8]:
     path, wanted, got = media.path("video"), set(stamps), {}
     assert path is not None
-    clip = read_clip(path, fit=(LONGEST_SIDE, LONGEST_SIDE))
+    # A box is in pixels of the picture as it was filmed.
+    clip = read_clip(path, fit=None if media.box else (LONGEST_SIDE, LONGEST_SIDE))
     for item in clip.items(wants_frame=wanted.__contains__, start_ns=min(wanted)):
         if isinstance(item, Frame):
-            got[item.stamp_ns] = _side(item.pixels, media)
+            got[item.stamp_ns] = cut_out(item.pixels, media.side, media.box)
             if len(got) == len(wanted):
                 break
     return [got[stamp] for stamp in stamps if stamp in got]
-
-
-def _side(pixels: UInt8, media: Media) -> UInt8:
-    half = pixels.shape[1] // 2
-    part = pixels[:, :half] if media.side == "left" else pixels[:, half:] if media.side == "right" else pixels
-    return np.ascontiguousarray(part)
 
 
 def _picture(media: Media) -> UInt8:

@@ -17,6 +17,7 @@ from .eva import EvaStreams
 from .fusion import LabelHead, make_fusion
 from .graphs import graph_specs
 from .presets import Preset
+from .sizes import projection_widths
 from .streams import UNFUSED, AudioPreset, EvaPreset, HubertPreset
 from .vision import VisionStreams
 
@@ -75,15 +76,6 @@ def audio_stream(preset: Preset) -> nn.Module:
     from .speech import HubertStream, WhisperStream  # transformers, which nano does without
 
     return HubertStream(preset.audio) if isinstance(preset.audio, HubertPreset) else WhisperStream(preset.audio)
-
-
-def projection_widths(preset: Preset) -> dict[str, int]:
-    """Projection → width of what it takes. Utterances have one each: they come from different encoders."""
-    widths = {"scene": preset.vision.scene_width, "frames": preset.vision.width, "audio": preset.audio.width, "cls": preset.vision.width}
-    if preset.fusion:
-        widths["fusion"] = preset.fusion.out
-    parts = {name: widths[name] for name in preset.prefix.parts if name != "utterances"}
-    return parts | {f"utterance_{index}": preset.audio.width for index in range(preset.prefix.utterances)}
 
 
 class EmotionNetwork(nn.Module):

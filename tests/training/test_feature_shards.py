@@ -209,6 +209,13 @@ def test_a_turn_of_a_dialogue_is_its_part_and_its_half_of_the_picture(trees: Pat
     assert part.samples is not None and len(part.samples) == round(0.3 * RATE_HZ)
 
 
+def test_of_several_people_only_the_one_in_the_box_is_seen(tmp_path: Path) -> None:
+    Studio(tmp_path).video(tmp_path / "people.mp4", 2, sound=False)
+    boxed = Media(str(tmp_path), video="people.mp4", box=(10.0, 5.0, 20.0, 30.0))
+    views = views_of(dataclasses.replace(CLIPS[0], media=boxed))
+    assert {picture.shape for picture in (*views.frames, views.scene) if picture is not None} == {(30, 20, 3)}
+
+
 def test_a_picture_gives_a_scene_alone_and_a_broken_clip_an_error_with_its_name(trees: Path, tmp_path: Path) -> None:
     picture = views_of(clips_of("gqa", trees, "original")[0])
     assert picture.frames == () and picture.samples is None and picture.scene is not None and hue_is(picture.scene, 0)

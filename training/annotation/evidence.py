@@ -20,6 +20,7 @@ import numpy as np
 from ros2_emollama.media import MediaError, SkippedFrame, read_clip
 from ros2_emollama.types import NANOSECONDS, AudioChunk, Float32, Frame, UInt8, seconds_to_ns
 
+from ..cutout import cut_out
 from .clips import AnnotationClip
 
 SAMPLE_RATE_HZ = 16000
@@ -126,22 +127,11 @@ def played(clip: AnnotationClip, wants_frame: Callable[[int], bool] = lambda sta
             break
         if item.stamp_ns >= begin_ns:
             moved = replace(item, stamp_ns=item.stamp_ns - begin_ns)
-            yield replace(moved, pixels=_cut(moved.pixels, clip)) if isinstance(moved, Frame) else moved
+            yield replace(moved, pixels=cut_out(moved.pixels, clip.side, clip.box)) if isinstance(moved, Frame) else moved
 
 
 def _is_sound(item: object) -> bool:
     return isinstance(item, AudioChunk)
-
-
-def _cut(pixels: UInt8, clip: AnnotationClip) -> UInt8:
-    width = pixels.shape[1]
-    if clip.side in ("left", "right"):
-        pixels = pixels[:, : width // 2] if clip.side == "left" else pixels[:, width // 2 :]
-    if len(clip.box) == 4:
-        x, y, w, h = (round(number) for number in clip.box)
-        inner = pixels[max(0, y) : max(0, y + h), max(0, x) : max(0, x + w)]
-        pixels = inner if inner.size else pixels
-    return np.ascontiguousarray(pixels)
 
 
 def _shrunk(pixels: UInt8) -> UInt8:

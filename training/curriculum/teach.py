@@ -178,7 +178,8 @@ class School:
     def _encoder(self) -> RuntimeEncoder:
         from ros2_emollama.runtime.torch_runtime import TorchEncoders
 
-        encoders = TorchEncoders(self.start, torch.get_num_threads(), str(self.accelerator.device))
+        device = self.accelerator.device
+        encoders = TorchEncoders(self.start, torch.get_num_threads(), str(device), half=device.type == "cuda")
         return RuntimeEncoder(self.start.preset, encoders, sampling=self.plan.sampling)
 
     def _nothing(self, encoder: RuntimeEncoder | None) -> Nothing:
