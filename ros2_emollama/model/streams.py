@@ -179,12 +179,17 @@ VisionKind = VisionPreset | EvaPreset
 AudioKind = AudioPreset | WhisperPreset | HubertPreset
 
 
+UNFUSED = "streams"
+
+
 @dataclass(frozen=True)
 class FusionPreset:
     """Conv-Attention (Emotion-LLaMAv2, pre-fusion module) and what is read from it.
 
     head_hidden  0: it has no label head
-    method       what stands between the streams, one of fusion.FUSIONS: "conv_attention", or what the paper compares it with
+    affect       valence and arousal are read beside the labels
+    method       what stands between the streams, one of fusion.FUSIONS: "conv_attention", or what the paper compares it with; UNFUSED:
+                 nothing does, heads read the streams (v1)
     """
 
     hidden: int = 512
@@ -194,6 +199,7 @@ class FusionPreset:
     dropout: float = 0.1
     head_hidden: int = 128
     method: str = later("conv_attention")
+    affect: bool = later(False)
 
 
 @dataclass(frozen=True)
