@@ -155,7 +155,7 @@ def _onnxruntime(setup: Setup) -> MemoryPlan:
     parts = [Part("process", "host", PROCESS_BYTES, workspace=_sessions(setup)), _encoders(setup.preset, "host", ARENA)]
     if setup.language:
         parts += [_onnx_language(setup, "host"), Part("embeddings", "host", _table(setup))]
-    return MemoryPlan("onnxruntime", tuple(parts))
+    return MemoryPlan("onnxruntime", tuple(parts), loading=max(graph_weights(setup.preset).values()))  # measured: a byte a weight
 
 
 def _onnxruntime_cuda(setup: Setup) -> MemoryPlan:
