@@ -3,8 +3,8 @@
     fabricate(name, DIR, "original")   one set as its publisher packs it (fabricate_original.py)
     fabricate(name, DIR, "mmeverse")   one set as MMEVerse packs it
     fabricate_mmeverse(DIR)            all of them; from a shell: python -m training.fabricate DIR
-A label has a colour and a tone, so that there is something to be learnt. A file FABRICATED marks the folder, and every record read from
-it has the provenance "fabricated". Media are made once a label and linked.
+A label has a colour and a tone, the same in every set, so that there is something to be learnt. A file FABRICATED marks the folder, and
+every record read from it has the provenance "fabricated". Media are made once a label and linked.
 """
 
 from __future__ import annotations
@@ -19,16 +19,19 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from .benchmarks.registry import FORMS
 from .datasets import DataSet, find_set, sets_of
 
 MARK = "FABRICATED"
 SIDE, FPS, SECONDS, RATE_HZ = 64, 8, 1.0, 16000
-LOWEST_HZ, SEMITONES = 180.0, 3
+LOWEST_HZ, SEMITONES = 180.0, 1.25  # the labels of all sets end below half the sample rate
+ANY_LABELS = ("happy", "sad", "angry")  # of a set that takes any word
 WORDS = ("yes", "no", "look", "there", "again", "why", "please", "never")
 
 
@@ -77,6 +80,19 @@ class Studio:
             shutil.copyfile(self.made[name], place)
 
 
+@cache
+def tones() -> Mapping[str, int]:
+    """Label → its tone. Forms of one label have one tone, in whichever set."""
+    found: dict[str, int] = {}
+    forms = {word: min(group) for group in FORMS for word in group}
+    for name in sets_of(("train", "evaluation", "general")):
+        for task in find_set(name).tasks.values():
+            for label in task.labels or ANY_LABELS:
+                form = forms.get(label.lower(), label.lower())
+                found[label] = found.setdefault(form, len(set(found.values())))
+    return found
+
+
 def colour_of(tone: int) -> tuple[int, int, int]:
     """Red, green and blue in [0, 255] of a tone."""
     red, green, blue = colorsys.hsv_to_rgb((tone * 0.618) % 1.0, 0.8, 0.9)
@@ -116,7 +132,7 @@ def fakes(dataset: DataSet, per_label: int = 1) -> list[Fake]:
     """Clips of every label of the first task in every split; further tasks take turns."""
     tasks = list(dataset.tasks)
     space = dataset.tasks[tasks[0]].labels if tasks else ()
-    space = space or ("happy", "sad", "angry")
+    space = space or ANY_LABELS
     made: list[Fake] = []
     for split in dict.fromkeys((*dataset.train_splits, *dataset.test_splits)):
         for index, label in enumerate(space):
@@ -124,12 +140,12 @@ def fakes(dataset: DataSet, per_label: int = 1) -> list[Fake]:
                 number = len(made) + 1
                 labels = {task: _labels(dataset, task, label, index, number) for task in tasks}
                 said = " ".join(WORDS[(number * step) % len(WORDS)] for step in (1, 3, 5)).capitalize()
-                made.append(Fake(number, split, labels, label, index, said))
+                made.append(Fake(number, split, labels, label, tones()[label], said))
     return made
 
 
 def _labels(dataset: DataSet, task: str, label: str, index: int, number: int) -> tuple[str, ...]:
-    space = dataset.tasks[task].labels or ("happy", "sad", "angry")
+    space = dataset.tasks[task].labels or ANY_LABELS
     first = label if label in space else space[number % len(space)]
     return (first, space[(space.index(first) + 1) % len(space)]) if dataset.tasks[task].several else (first,)
 

@@ -18,7 +18,7 @@ from ros2_emollama.media import MediaError
 from training.__main__ import main
 from training.datasets import find_set
 from training.datasets.read import read_set
-from training.fabricate import RATE_HZ, Studio, colour_of, fabricate, pitch_of
+from training.fabricate import RATE_HZ, Studio, colour_of, fabricate, pitch_of, tones
 from training.features import Arrays, Online, ShardWorker, Stored, compute, read_entries
 from training.features_clip import choose, views_of
 from training.features_encoders import RELEASED, Released, RuntimeEncoder
@@ -179,7 +179,7 @@ def pitch(samples: np.ndarray) -> float:
 
 def test_views_are_the_clips_own_pictures_and_sound(trees: Path) -> None:
     for clip in clips_of("caer", trees, "mmeverse")[:3]:
-        tone = list(find_set("caer").tasks["emotion"].labels).index(clip.label("emotion"))
+        tone = tones()[clip.label("emotion")]
         views = views_of(clip)
         assert len(views.frames) == 16 and views.scene is not None and views.samples is not None
         assert all(hue_is(frame, tone) for frame in (*views.frames, views.scene))
