@@ -105,7 +105,7 @@ NANO = Preset(
     labels=LABELS,
     vision=VisionPreset(),
     audio=AudioPreset(),
-    fusion=FusionPreset(),
+    fusion=FusionPreset(head_reads_streams=True),
     prefix=PrefixPreset(recent_frames=4),
     llama=LlamaPreset(reads_transcripts=True),
 )
@@ -119,7 +119,7 @@ TINY = Preset(
     labels=LABELS,
     vision=VisionPreset(locator_channels=(4, 8, 8, 8), face_channels=(8, 8, 16, 32), width=32),
     audio=AudioPreset(channels=(4, 8, 8, 8), layers=1, heads=2, width=32),
-    fusion=FusionPreset(hidden=16, width=8, out=16, head_hidden=8),
+    fusion=FusionPreset(hidden=16, width=8, out=16, head_hidden=8, head_reads_streams=True),
     prefix=PrefixPreset(recent_frames=4),
     llama=LlamaPreset(hidden=64, layers=2, heads=2, kv_heads=2, intermediate=128, vocab=512, reads_transcripts=True),
 )

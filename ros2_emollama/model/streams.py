@@ -185,6 +185,7 @@ class FusionPreset:
 
     head_hidden  0: it has no label head
     method       what stands between the streams, one of fusion.FUSIONS: "conv_attention", or what the paper compares it with
+    head_reads_streams  the label head reads the newest faces and the voice beside the fused tokens
     """
 
     hidden: int = 512
@@ -194,6 +195,7 @@ class FusionPreset:
     dropout: float = 0.1
     head_hidden: int = 128
     method: str = later("conv_attention")
+    head_reads_streams: bool = later(False)
 
 
 @dataclass(frozen=True)
