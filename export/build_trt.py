@@ -62,7 +62,7 @@ def check(cache: EngineCache, names: list[str]) -> bool:
     device, specs = Cuda(), graph_specs(cache.folder.preset)
     found = []
     if encoders := {name: spec for name, spec in specs.items() if name in names}:
-        found += list(check_encoders(encoders_of(cache, device), OnnxEncoders(cache.folder, wanted=(CPU,)), encoders))
+        found += list(check_encoders(encoders_of(cache, device), OnnxEncoders(cache.folder, wanted=(CPU,)), encoders, cache.folder.preset))
     if LLAMA in names:
         found += list(check_llama(llama_of(cache, device), cache.source(LLAMA), cache.folder.preset.llama.hidden))
     for line in found:

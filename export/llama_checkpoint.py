@@ -1,17 +1,24 @@
-"""A LLaMA's tensors from Hugging Face safetensors, one or many files, one tensor in memory at a time."""
+"""A LLaMA's tensors from Hugging Face safetensors, one or many files, one tensor in memory at a time.
+
+Matrices that a quantiser has already brought to 4 bits (packed_weights.py) are given as they are, or as the numbers they stand for.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from .int4 import Int4Matrix, quantize
 from .llama_config import LlamaConfig, QuantizeError
+from .packed_weights import Packing, read_packing
 
 Float = npt.NDArray[np.float32]
 SHARD_BYTES = 1 << 30
@@ -24,19 +31,41 @@ class LlamaCheckpoint:
     def __init__(self, source: Path, config: LlamaConfig) -> None:
         self.source, self.config = source, config
         self._files = _files_of(source)
+        self.packing: Packing | None = read_packing(source)
         self._check()
 
     def tensor(self, name: str) -> Float:
         """One tensor in float32. QuantizeError where its file is damaged."""
+        if self._is_packed(name):
+            return self._unpacked(name.removesuffix(".weight")).values()
+        found: Float = self._read(name).float().numpy()  # NumPy has no bfloat16
+        if not np.isfinite(found).all():
+            raise QuantizeError(f"{self._files[name]}: {name} holds numbers that are not finite; copy or train the checkpoint again")
+        return found
+
+    def _read(self, name: str) -> Any:
         path = self._files[name]
         try:
-            with safe_open(str(path), framework="pt") as file:  # NumPy has no bfloat16
-                found: Float = file.get_tensor(name).float().numpy()
+            with safe_open(str(path), framework="pt") as file:
+                return file.get_tensor(name)
         except (SafetensorError, OSError) as error:
             raise QuantizeError(f"{path}: {name} cannot be read ({error}); copy the checkpoint again") from error
-        if not np.isfinite(found).all():
-            raise QuantizeError(f"{path}: {name} holds numbers that are not finite; copy or train the checkpoint again")
-        return found
+
+    def _is_packed(self, name: str) -> bool:
+        return self.packing is not None and name not in self._files
+
+    def _unpacked(self, name: str) -> Int4Matrix:
+        """A matrix as the quantiser left it. QuantizeError where our graphs cannot hold it."""
+        assert self.packing is not None
+        tensors = {suffix: self._read(f"{name}.{suffix}") for suffix in self.packing.suffixes if f"{name}.{suffix}" in self._files}
+        return self.packing.unpacked(name, tensors)
+
+    def int4(self, names: Sequence[str], block_size: int) -> Int4Matrix:
+        """Matrices with the same inputs, one below the other, in 4 bits: the quantiser's own, or rounded to nearest."""
+        if not any(self._is_packed(f"{name}.weight") for name in names):
+            return quantize(self.matrix(*names), block_size)
+        parts = [self._unpacked(name) if self._is_packed(f"{name}.weight") else quantize(self.matrix(name), block_size) for name in names]
+        return Int4Matrix(np.concatenate([part.packed for part in parts]), np.concatenate([part.scales for part in parts]), block_size)
 
     def matrix(self, *names: str) -> Float:
         """Matrices (outputs, inputs) with the same inputs, one below the other."""
@@ -46,9 +75,10 @@ class LlamaCheckpoint:
     def bias(self, *names: str) -> Float:
         return np.concatenate([self.tensor(f"{name}.bias") for name in names])
 
-    def head(self) -> Float:
-        """(vocabulary, hidden), the embeddings' own where they are tied."""
-        return self.tensor(EMBEDDINGS if self.config.tied else HEAD)
+    @property
+    def head(self) -> str:
+        """The matrix (vocabulary, hidden), the embeddings' own where they are tied."""
+        return (EMBEDDINGS if self.config.tied else HEAD).removesuffix(".weight")
 
     def save_half(self, target: Path) -> None:
         """The same checkpoint in float16, in files of at most SHARD_BYTES: far finer than the 4 bits that are compared with it."""
@@ -63,12 +93,12 @@ class LlamaCheckpoint:
             (target / "model.safetensors.index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
 
     def _half(self, name: str):  # type: ignore[no-untyped-def]
-        with safe_open(str(self._files[name]), framework="pt") as file:
-            return file.get_tensor(name).half().contiguous()
+        if self._is_packed(name):
+            return torch.from_numpy(self.tensor(name)).half()
+        return self._read(name).half().contiguous()
 
     def _size(self, name: str) -> int:
-        with safe_open(str(self._files[name]), framework="pt") as file:
-            return int(np.prod(file.get_slice(name).get_shape()))
+        return int(np.prod(self._wanted()[name]))
 
     def _shards(self) -> Iterator[list[str]]:
         names: list[str] = []
@@ -101,6 +131,8 @@ class LlamaCheckpoint:
     def _check(self) -> None:
         """QuantizeError naming a missing or misshapen tensor, before anything is written. Reads headers only."""
         wanted = self._wanted()
+        if self.packing is not None:
+            wanted = self.packing.replaced(wanted, set(self._files))
         missing = [name for name in wanted if name not in self._files]
         if missing:
             raise QuantizeError(

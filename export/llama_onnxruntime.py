@@ -17,7 +17,7 @@ import numpy.typing as npt
 from onnx import TensorProto, helper
 
 from .graph_writer import GraphWriter
-from .int4 import Int4Matrix, quantize
+from .int4 import Int4Matrix
 from .llama_checkpoint import LAST_NORM, LlamaCheckpoint
 
 OPSET, CONTRIB = 21, "com.microsoft"
@@ -36,21 +36,21 @@ class _Graph:
     def floats(self, name: str, values: npt.NDArray[np.float32]) -> str:
         return self.graph.weight(name, values.astype(self.kind))
 
-    def linear(self, at: str, name: str, weight: npt.NDArray[np.float32], bias: npt.NDArray[np.float32] | None = None) -> str:
+    def linear(self, at: str, name: str, parts: tuple[str, ...], bias: npt.NDArray[np.float32] | None = None) -> str:
         graph = self.graph
         if self.block_size:
-            matrix = quantize(weight, self.block_size)
+            matrix = self.checkpoint.int4(parts, self.block_size)
             self.count(matrix)
             inputs = [at, graph.weight(f"{name}.weight_Q4", matrix.packed), self.floats(f"{name}.weight_scales", matrix.scales)]
             shape = {"K": matrix.inputs, "N": matrix.outputs, "bits": 4, "block_size": self.block_size, "accuracy_level": ACCURACY_LEVEL}
             product = graph.node("MatMulNBits", inputs, domain=CONTRIB, **shape)
         else:
-            product = graph.node("MatMul", [at, self.floats(f"{name}.weight", np.ascontiguousarray(weight.T))])
+            product = graph.node("MatMul", [at, self.floats(f"{name}.weight", np.ascontiguousarray(self.checkpoint.matrix(*parts).T))])
         return product if bias is None else graph.node("Add", [product, self.floats(f"{name}.bias", bias)])
 
     def joined(self, at: str, name: str, parts: tuple[str, ...], biased: bool) -> str:
         """One product for matrices that take the same input."""
-        return self.linear(at, name, self.checkpoint.matrix(*parts), self.checkpoint.bias(*parts) if biased else None)
+        return self.linear(at, name, parts, self.checkpoint.bias(*parts) if biased else None)
 
     def attention(self, at: str, layer: int, lengths: list[str]) -> str:
         graph, config, place = self.graph, self.config, f"model.layers.{layer}.self_attn"
@@ -114,7 +114,7 @@ class _Graph:
             done(layer)
         start = graph.node("Neg", ["logits_to_keep"])
         kept = graph.node("Slice", [normal, start, graph.constant(LAST), graph.constant(1)])
-        logits = self.linear(kept, "lm_head", self.checkpoint.head())
+        logits = self.linear(kept, "lm_head", (self.checkpoint.head,))
         graph.node("Cast", [logits], graph.output("logits", TensorProto.FLOAT, (1, "kept", config.vocab)), to=TensorProto.FLOAT)
 
     def typed(self, name: str) -> str:

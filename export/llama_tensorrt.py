@@ -13,7 +13,6 @@ import numpy.typing as npt
 from onnx import TensorProto
 
 from .graph_writer import GraphWriter
-from .int4 import quantize
 from .llama_checkpoint import LAST_NORM, LlamaCheckpoint
 from .llama_onnxruntime import LAST, Count, Done
 
@@ -35,21 +34,21 @@ class _Graph:
     def number(self, value: float) -> str:
         return self.half(f"number_{value:g}", np.array(value, np.float32))
 
-    def linear(self, at: str, name: str, weight: npt.NDArray[np.float32], bias: npt.NDArray[np.float32] | None = None) -> str:
+    def linear(self, at: str, name: str, part: str, bias: npt.NDArray[np.float32] | None = None) -> str:
         if self.block_size:
-            matrix = quantize(weight, self.block_size)
+            matrix = self.checkpoint.int4((part,), self.block_size)
             self.count(matrix)
             packed, scales = matrix.transposed()
             quarters = self.graph.packed_weight(f"{name}.weight_int4", packed, TensorProto.INT4, (matrix.inputs, matrix.outputs))
             scale = self.half(f"{name}.weight_scales", scales)
             held = self.op("DequantizeLinear", quarters, scale, axis=0, block_size=self.block_size)
         else:
-            held = self.half(f"{name}.weight", np.ascontiguousarray(weight.T))
+            held = self.half(f"{name}.weight", np.ascontiguousarray(self.checkpoint.matrix(part).T))
         product = self.op("MatMul", at, held)
         return product if bias is None else self.op("Add", product, self.half(f"{name}.bias", bias))
 
     def projection(self, at: str, name: str, biased: bool) -> str:
-        return self.linear(at, name, self.checkpoint.matrix(name), self.checkpoint.bias(name) if biased else None)
+        return self.linear(at, name, name, self.checkpoint.bias(name) if biased else None)
 
     def norm(self, at: str, name: str) -> str:
         """Root mean square, in float32: a square of 256 is over float16's range."""
@@ -142,7 +141,7 @@ class _Graph:
             stream = self.op("Add", stream, self.attention(self.norm(stream, place + "input_layernorm.weight"), layer))
             stream = self.op("Add", stream, self.feed_forward(self.norm(stream, place + "post_attention_layernorm.weight"), layer))
             done(layer)
-        logits = self.linear(self.norm(stream, LAST_NORM), "lm_head", self.checkpoint.head())
+        logits = self.linear(self.norm(stream, LAST_NORM), "lm_head", self.checkpoint.head)
         graph.node("Identity", [logits], graph.output("logits", HALF, (1, "length", config.vocab)))
 
 

@@ -1,5 +1,6 @@
 """A LLaMA in Hugging Face form → 4-bit graphs for ONNX Runtime and TensorRT, its embeddings and its tokenizer.
 
+Weights that GPTQ or AWQ has brought to 4 bits already (packed_weights.py) are taken over as they are; plain ones are rounded to nearest.
 Layer by layer from safetensors, so that a 7B takes a gigabyte of memory and not forty. The embeddings stay outside the graph, because our
 prompts mix text with tokens of sight and sound. Nothing is replaced before all of it is written; an interrupted run begins again.
 """
@@ -7,6 +8,7 @@ prompts mix text with tokens of sight and sound. Nothing is replaced before all 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -24,8 +26,10 @@ from .int4 import Int4Matrix
 from .llama_checkpoint import EMBEDDINGS, LlamaCheckpoint
 from .llama_config import QuantizeError, check_blocks, read_config
 from .manifest import add_language
+from .packed_weights import read_packing
 
 BLOCK_SIZES = (16, 32, 64, 128, 256)
+DEFAULT_BLOCK = 32
 RUNTIMES = ("onnxruntime", "tensorrt")
 FILES = {"onnxruntime": ("graph", "model.onnx"), "tensorrt": ("tensorrt", "tensorrt.onnx")}  # manifest's role, file
 INSIDE_BYTES = 256 << 20  # a graph that is smaller keeps its weights in its own file; protobuf ends at 2 GB
@@ -51,7 +55,7 @@ def quantize_llama(
     source: Path,
     output: Path,
     *,
-    block_size: int = 32,
+    block_size: int | None = None,
     precision: str = "int4",
     keep_weights: bool = True,
     runtimes: Sequence[str] = ("onnxruntime",),
@@ -60,6 +64,7 @@ def quantize_llama(
 ) -> tuple[dict[str, str], dict[str, float]]:
     """Write OUTPUT/llama/*; returns the manifest's language table and {"bits_per_weight"}, and a figure of each further runtime's own.
 
+    block_size    weights that share a scale; None: those of a checkpoint that is in 4 bits already, else DEFAULT_BLOCK
     precision     "int4", or "fp32" for comparison (float16 in TensorRT's graph)
     keep_weights  also a copy in float16 that torch can run
     runtimes      "onnxruntime", "tensorrt" or both
@@ -68,9 +73,12 @@ def quantize_llama(
     QuantizeError with the cure, before anything is written where it can be known then.
     """
     config = read_config(source, context)
-    blocks = block_size if precision == "int4" else 0
+    packing = read_packing(source)
+    blocks = (block_size or (packing.group if packing else DEFAULT_BLOCK)) if precision == "int4" else 0
     if blocks:
         check_blocks(config, blocks)
+    if packing and blocks not in (0, packing.group):
+        raise QuantizeError(f"{source} is quantised in groups of {packing.group}; give --block-size {packing.group}, or leave it out")
     checkpoint = LlamaCheckpoint(source, config)
     target = output / "llama"
     tokenizer = _tokenizer_of(source, target)
@@ -136,7 +144,9 @@ def _replace_weights(checkpoint: LlamaCheckpoint, target: Path) -> None:
     part = target.with_name(target.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
-    shutil.copyfile(checkpoint.source / "config.json", part / "config.json")
+    config = json.loads((checkpoint.source / "config.json").read_text(encoding="utf-8"))
+    config.pop("quantization_config", None)  # the copy is in float16
+    (part / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     checkpoint.save_half(part)
     shutil.rmtree(target, ignore_errors=True)
     part.rename(target)
@@ -144,12 +154,12 @@ def _replace_weights(checkpoint: LlamaCheckpoint, target: Path) -> None:
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m export.quantize_llama", description=__doc__.splitlines()[0] if __doc__ else None)
-    what = "Hugging Face folder: config.json, safetensors in one file or many, tokenizer.json"
+    what = "Hugging Face folder: config.json, safetensors in one file or many, tokenizer.json; plain, or in 4 bits by GPTQ or AWQ"
     parser.add_argument("--llama", required=True, type=Path, metavar="DIR", help=what)
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder in which llama/ is written; its manifest follows")
     parser.add_argument("--runtime", choices=(*RUNTIMES, "both"), default="onnxruntime", help="whose graph (%(default)s)")
-    sizes = "weights that share a scale: 32 is 5.0 bits a weight (4.5 in float16), 64 is 4.5, 128 is 4.25 (%(default)s)"
-    parser.add_argument("--block-size", type=int, default=32, choices=BLOCK_SIZES, help=sizes)
+    sizes = "weights that share a scale: 32 is 5.0 bits a weight (4.5 in float16), 64 is 4.5, 128 is 4.25 (32, or what GPTQ or AWQ took)"
+    parser.add_argument("--block-size", type=int, choices=BLOCK_SIZES, help=sizes)
     parser.add_argument("--precision", default="int4", choices=("int4", "fp32"), help="fp32 only to compare with (%(default)s)")
     parser.add_argument("--half", action="store_true", help="ONNX Runtime's graph in float16, for an NVIDIA GPU; slower on a CPU")
     parser.add_argument("--context", type=int, metavar="N", help="positions the model can hold (its own, at most 4096)")
@@ -172,7 +182,8 @@ def main(argv: list[str] | None = None) -> int:
             context=arguments.context,
         )
         if (arguments.output / MANIFEST).is_file():
-            add_language(arguments.output, language, {f"language_{name}": value for name, value in facts.items()})
+            told = {f"language_{name}": value for name, value in facts.items()}
+            add_language(arguments.output, language, told | ({"language_half": True} if arguments.half else {}))
     except (QuantizeError, ModelFolderError, OSError) as error:
         print(f"quantize: {error}", file=sys.stderr)
         return 2

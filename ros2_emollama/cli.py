@@ -83,6 +83,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true", help="for a program to read")
         if action is _doctor:
             command.add_argument("--quick", action="store_true", help="leave out the self-test of two seconds")
+            what = "only the memory plan: what each runtime takes, whether it fits, what to change; NAME may be a preset's too"
+            command.add_argument("--plan", action="store_true", help=what)
+            command.add_argument("--runtime", metavar="NAME", help="short for model.runtime")
     text = "list the models that are there, and the published ones that can be imported, with the commands"
     command = commands.add_parser("models", help=text, description=f"{text[0].upper()}{text[1:]}.")
     command.set_defaults(command=_models)
@@ -159,7 +162,8 @@ def _progress(total_seconds: float) -> Iterator[Callable[[float], None]]:
 
 def _config(arguments: argparse.Namespace) -> Config:
     config = load_yaml(arguments.params_file, Config()) if arguments.params_file else Config()
-    return from_flat({"model.path": arguments.model or config.model.path}, config)
+    runtime = getattr(arguments, "runtime", None) or config.model.runtime
+    return from_flat({"model.path": arguments.model or config.model.path, "model.runtime": runtime}, config)
 
 
 def _info(arguments: argparse.Namespace) -> int:
@@ -208,6 +212,8 @@ def _models(arguments: argparse.Namespace) -> int:
 def _doctor(arguments: argparse.Namespace) -> int:
     from .doctor import PROBLEM, examine
 
+    if arguments.plan:
+        return _plan(arguments)
     problems, found = 0, []
     for finding in examine(_config(arguments), quick=arguments.quick):
         problems += finding.grade == PROBLEM
@@ -217,6 +223,17 @@ def _doctor(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(found, indent=1))
     return int(problems > 0)
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    """0 where the runtime that would serve fits."""
+    from .doctor import Machine, memory
+
+    config = _config(arguments)
+    setup, (room, told) = memory.setup_of(config), memory.room_of(Machine())
+    runtime = memory.chosen(config, room)
+    print(memory.as_json(setup, room, runtime) if arguments.json else memory.table(setup, room, told, runtime))
+    return int(not next(one.fits for one in memory.judge(setup, room) if one.setup.runtime == runtime))
 
 
 if __name__ == "__main__":

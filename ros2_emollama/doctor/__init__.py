@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from .. import __version__
 from ..config import Config
-from . import dds, devices, model, packages, ros, runtimes
+from . import dds, devices, memory, model, packages, ros, runtimes
 from .finding import NOTE, OK, PROBLEM, Finding
 from .machine import Machine
 
@@ -28,6 +28,7 @@ def examine(config: Config, machine: Machine | None = None, quick: bool = False)
         yield from _section("dds", dds.examine(machine, facts))
     yield from _section("devices", devices.examine(machine))
     yield from _section("runtimes", runtimes.examine(machine))
+    yield from _section("memory", memory.examine(config, machine))
     yield from _section("model", model.examine(config, quick))
 
 

@@ -18,6 +18,7 @@ from .fusion import make_fusion
 from .graphs import graph_specs
 from .label_head import READ_FRAMES, FaceReadout, LabelHead, VoiceReadout
 from .presets import Preset
+from .sizes import projection_widths
 from .streams import AudioPreset, EvaPreset, HubertPreset
 from .vision import VisionStreams
 
@@ -68,15 +69,6 @@ def audio_stream(preset: Preset) -> nn.Module:
     from .speech import HubertStream, WhisperStream  # transformers, which nano does without
 
     return HubertStream(preset.audio) if isinstance(preset.audio, HubertPreset) else WhisperStream(preset.audio)
-
-
-def projection_widths(preset: Preset) -> dict[str, int]:
-    """Projection → width of what it takes. Utterances have one each: they come from different encoders."""
-    widths = {"scene": preset.vision.scene_width, "frames": preset.vision.width, "audio": preset.audio.width, "cls": preset.vision.width}
-    if preset.fusion:
-        widths["fusion"] = preset.fusion.out
-    parts = {name: widths[name] for name in preset.prefix.parts if name != "utterances"}
-    return parts | {f"utterance_{index}": preset.audio.width for index in range(preset.prefix.utterances)}
 
 
 class EmotionNetwork(nn.Module):

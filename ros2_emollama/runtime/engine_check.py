@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..model.graphs import GraphSpec
+from ..model.graphs import GraphSpec, free_sizes
+from ..model.presets import Preset
 from ..types import Float32
 from .base import Encoders, LlamaSession
 from .onnx_runtime import CPU, OnnxEncoders, open_session
@@ -38,12 +39,12 @@ class Checked:
         return f"{self.graph}.{self.output}: differs by {self.share:.2e} of its range{'' if self.good else f', MORE than {LIMIT:g}'}"
 
 
-def drawn_inputs(spec: GraphSpec, free: int = 2, seed: int = 0) -> dict[str, Any]:
-    """Inputs of a graph, `free` for its free size."""
-    rng = np.random.default_rng(seed)
+def drawn_inputs(spec: GraphSpec, preset: Preset, seed: int = 0) -> dict[str, Any]:
+    """Inputs of a graph; its free sizes are two, or the least that an engine of it takes."""
+    rng, sizes = np.random.default_rng(seed), free_sizes(preset)
     made: dict[str, Any] = {}
     for tensor in spec.inputs:
-        shape = [free if isinstance(size, str) else size for size in tensor.shape]
+        shape = [max(sizes[size][0], min(2, sizes[size][2])) if isinstance(size, str) else size for size in tensor.shape]
         made[tensor.name] = rng.integers(0, 256, shape, np.uint8) if tensor.dtype == "uint8" else rng.random(shape, np.float32)
     return made
 
@@ -54,9 +55,9 @@ def difference(found: Float32, expected: Float32) -> float:
     return apart / max(1e-6, float(np.abs(expected).max())) if np.isfinite(apart) else float("inf")
 
 
-def check_encoders(encoders: Encoders, reference: OnnxEncoders, specs: Mapping[str, GraphSpec]) -> Iterator[Checked]:
+def check_encoders(encoders: Encoders, reference: OnnxEncoders, specs: Mapping[str, GraphSpec], preset: Preset) -> Iterator[Checked]:
     for name, spec in specs.items():
-        inputs = drawn_inputs(spec)
+        inputs = drawn_inputs(spec, preset)
         found, expected = encoders.run(name, inputs), reference.run(name, inputs)
         for output, value in expected.items():
             yield Checked(name, output, difference(found[output], value))

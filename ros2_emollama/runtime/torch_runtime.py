@@ -1,4 +1,7 @@
-"""The reference: the network itself in torch, and LLaMA through transformers. For tests, training and comparison, not for a robot."""
+"""The reference: the network itself in torch, and LLaMA through transformers. For tests, training and comparison, not for a robot.
+
+In float32 on the CPU, unless a device or half floats are asked for: published code runs in halves on a GPU.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from transformers import AutoModelForCausalLM, DynamicCache
 
@@ -19,45 +23,57 @@ from .base import RuntimeUnavailable, Tensors, check_inputs, check_room, sees
 class TorchEncoders:
     """The encoder graphs as modules, weights from network.safetensors."""
 
-    def __init__(self, folder: ModelFolder, threads: int = 1) -> None:
+    def __init__(self, folder: ModelFolder, threads: int = 1, device: str = "cpu", half: bool = False) -> None:
         if not weight_files(folder.root):
             path = folder.root / "network.safetensors"
             raise RuntimeUnavailable(f"{path} is missing, and the torch runtime needs it; use model.runtime onnxruntime")
         torch.set_num_threads(threads)
         network = load_network(folder.root, folder.preset)
         self._specs = graph_specs(folder.preset)
-        self._graphs = {name: network.graph(name).eval() for name in self._specs}
+        self._device, self._dtype = torch.device(device), torch.float16 if half else torch.float32
+        self._graphs = {name: network.graph(name).eval().to(self._device, self._dtype) for name in self._specs}
 
     @property
     def name(self) -> str:
-        return "torch:cpu"
+        return _name(self._device, self._dtype)
 
     def run(self, graph: str, inputs: Tensors) -> dict[str, Float32]:
         """See `base.Encoders.run`."""
         spec = self._specs[graph]
         check_inputs(spec, inputs)
-        with torch.inference_mode():
-            told = self._graphs[graph](*(torch.from_numpy(np.ascontiguousarray(inputs[tensor.name])) for tensor in spec.inputs))
+        half = torch.autocast(self._device.type, torch.float16, enabled=self._dtype == torch.float16)  # as the published code does
+        with torch.inference_mode(), half:
+            told = self._graphs[graph](*(self._given(inputs[tensor.name]) for tensor in spec.inputs))
         outputs = (told,) if isinstance(told, torch.Tensor) else told
-        return {tensor.name: value.numpy() for tensor, value in zip(spec.outputs, outputs, strict=True)}
+        return {tensor.name: value.float().cpu().numpy() for tensor, value in zip(spec.outputs, outputs, strict=True)}
+
+    def _given(self, array: npt.NDArray[np.generic]) -> torch.Tensor:
+        tensor = torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+        return tensor.to(self._dtype) if tensor.is_floating_point() else tensor
+
+
+def _name(device: torch.device, dtype: torch.dtype) -> str:
+    return f"torch:{device.type}{'' if dtype == torch.float32 else ', half floats'}"
 
 
 class TorchLlama:
-    """LLaMA in float32 with transformers' cache, weights from the folder's llama/weights."""
+    """LLaMA with transformers' cache, weights from the folder's llama/weights."""
 
-    def __init__(self, folder: ModelFolder, threads: int = 1) -> None:
+    def __init__(self, folder: ModelFolder, threads: int = 1, device: str = "cpu", half: bool = False) -> None:
         if "weights" not in folder.manifest.language:
             raise RuntimeUnavailable(f"{folder.root} has no LLaMA weights for torch; use model.runtime onnxruntime")
         torch.set_num_threads(threads)
-        self._model: Any = AutoModelForCausalLM.from_pretrained(folder.language("weights"), dtype=torch.float32).eval()
+        self._device, self._dtype = torch.device(device), torch.float16 if half else torch.float32
+        self._model: Any = AutoModelForCausalLM.from_pretrained(folder.language("weights"), dtype=self._dtype).eval()
         if "adapter" in folder.manifest.language:
             apply_adapter(self._model, folder.language("adapter"))
+        self._model.to(self._device)
         self._context = folder.preset.llama.context
         self._cache = DynamicCache()
 
     @property
     def name(self) -> str:
-        return "torch:cpu"
+        return _name(self._device, self._dtype)
 
     @property
     def position(self) -> int:
@@ -66,7 +82,9 @@ class TorchLlama:
     def embed(self, token_ids: Int64) -> Float32:
         """See `base.LlamaSession.embed`."""
         with torch.inference_mode():
-            found: Float32 = self._model.get_input_embeddings()(torch.from_numpy(np.asarray(token_ids, np.int64))).numpy()
+            found: Float32 = (
+                self._model.get_input_embeddings()(torch.from_numpy(np.asarray(token_ids, np.int64)).to(self._device)).float().cpu().numpy()
+            )
         return found
 
     def extend(self, embeddings: Float32) -> Float32:
@@ -81,16 +99,16 @@ class TorchLlama:
         """See `base.BranchingLlama.extend_tree`."""
         seen, start = sees(parents), self.position
         check_room(start, len(parents), self._context)
-        mask = torch.zeros(1, 1, len(parents), start + len(parents))
+        mask = torch.zeros(1, 1, len(parents), start + len(parents), dtype=self._dtype)
         mask[0, 0, :, start:].masked_fill_(torch.from_numpy(~seen), torch.finfo(mask.dtype).min)
         places = torch.from_numpy(start + seen.sum(axis=1) - 1)[None]
-        return self._logits(embeddings, attention_mask=mask, position_ids=places)
+        return self._logits(embeddings, attention_mask=mask.to(self._device), position_ids=places.to(self._device))
 
     def _logits(self, embeddings: Float32, **more: torch.Tensor) -> Float32:
-        rows = torch.from_numpy(embeddings)[None]
+        rows = torch.from_numpy(embeddings)[None].to(self._device, self._dtype)
         with torch.inference_mode():
             logits = self._model(inputs_embeds=rows, past_key_values=self._cache, use_cache=True, **more).logits
-        found: Float32 = logits[0].numpy()
+        found: Float32 = logits[0].float().cpu().numpy()
         return found
 
     def rewind(self, position: int) -> None:

@@ -247,7 +247,7 @@ def test_a_stop_half_way_leaves_the_old_model_and_no_rubbish(plain: Path, tmp_pa
             raise KeyboardInterrupt
         return quantize(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("export.llama_onnxruntime.quantize", stopped)
+    monkeypatch.setattr("export.llama_checkpoint.quantize", stopped)
     with pytest.raises(KeyboardInterrupt):
         quantize_llama(plain, tmp_path, keep_weights=False)
     assert {path.name: path.read_bytes() for path in (tmp_path / "llama").iterdir()} == before

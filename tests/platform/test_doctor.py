@@ -169,7 +169,7 @@ def test_doctor_reads_for_programs_and_fails_on_problems_only(nano: Path, capsys
     status = cli.main(["doctor", "--json", "--quick"])
     found = json.loads(capsys.readouterr().out)
     assert set(found[0]) == {"grade", "subject", "text", "cure", "section"}
-    assert {entry["section"] for entry in found} >= {"python", "ros", "devices", "runtimes", "model"}
+    assert {entry["section"] for entry in found} >= {"python", "ros", "devices", "runtimes", "model", "memory"}
     assert status == int(any(entry["grade"] == "problem" for entry in found))
     assert cli.main(["doctor", "--json", "--quick", "--model", "none-such"]) == 1
 
@@ -193,6 +193,6 @@ def test_examine_goes_through_every_section_of_an_empty_machine(machine: Machine
     empty = with_modules(machine, tmp_path, onnxruntime="def get_available_providers(): return ['CPUExecutionProvider']")
     found = list(examine(Config(), empty, quick=True))
     assert [finding.section for finding in found] == sorted(
-        (f.section for f in found), key=["python", "ros", "dds", "devices", "runtimes", "model"].index
+        (f.section for f in found), key=["python", "ros", "dds", "devices", "runtimes", "memory", "model"].index
     )
     assert {finding.subject for finding in found if finding.section == "devices"} == {"sound card", "microphone", "camera"}

@@ -109,7 +109,7 @@ def until(true: Callable[[], bool]) -> None:
 def fused(encoders: ServedEncoders, folder: ModelFolder) -> np.ndarray:
     from ros2_emollama.model.graphs import graph_specs
 
-    return encoders.run("fusion", drawn_inputs(graph_specs(folder.preset)["fusion"]))["probabilities"]
+    return encoders.run("fusion", drawn_inputs(graph_specs(folder.preset)["fusion"], folder.preset))["probabilities"]
 
 
 def test_onnx_runtime_serves_until_the_engines_are_built_and_hands_over(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

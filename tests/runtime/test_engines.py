@@ -99,6 +99,28 @@ def test_two_layers_of_a_7b_build_within_two_gigabytes_and_stay_four_bits(tmp_pa
     assert made.peak_mb < 2000 and 8 * made.engine_bytes / weights < 4.7
 
 
+@pytest.mark.slow
+def test_encoders_of_full_width_build_at_two_layers(tmp_path: Path) -> None:
+    """EVA ViT-g's width with 448 and 224 pictures, Whisper-large-v3's, fusion and projections to 4096: as a Jetson would build them."""
+    pytest.importorskip("torch")
+    from benchmarks.random_model import drawn_network
+    from export.to_onnx import export_graph
+    from ros2_emollama.model.graphs import graph_specs
+    from ros2_emollama.model.presets import EMOTION_LLAMA_V2
+    from ros2_emollama.model.sizes import graph_weights
+    from ros2_emollama.runtime.engine_profiles import encoder_profiles
+
+    vision = dataclasses.replace(EMOTION_LLAMA_V2.vision, scene_blocks=2, frame_blocks=3)
+    preset = dataclasses.replace(EMOTION_LLAMA_V2, vision=vision, audio=dataclasses.replace(EMOTION_LLAMA_V2.audio, layers=2))
+    for graph, spec in graph_specs(preset).items():
+        export_graph(drawn_network(preset, graph), spec, tmp_path / f"{graph}.onnx")
+        made = build(tmp_path / f"{graph}.onnx", tmp_path, encoder_profiles(spec, preset))
+        held = 4 * graph_weights(preset)[graph]  # engines are in float32
+        assert held < made.engine_bytes < 1.1 * held + 2e6, graph
+        assert made.peak_mb < 2500
+        print(f"{graph}: {made.engine_bytes / 1e6:.0f} MB, {made.build_seconds} s, {made.peak_mb} MB")
+
+
 def test_pixels_that_become_numbers_first_change_no_bit_of_the_result(nano: Path) -> None:
     path = nano / "frame_encoder.onnx"
     pixels = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3), np.uint8)

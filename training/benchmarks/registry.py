@@ -16,7 +16,7 @@ Kind = Literal["hit", "overlap", "polarity", "multi", "single"]
 HEADLINES: Mapping[Kind, str] = {
     "hit": "hit_rate",
     "overlap": "f_score",
-    "polarity": "weighted_f1",  # MER-UniBench's first figure of a sentiment set; accuracy stands beside it
+    "polarity": "weighted_f1",  # the first figure of MER-UniBench's sentiment sets (arXiv 2501.16566, section 4); accuracy stands beside it
     "multi": "mean_average_precision",
     "single": "accuracy",
 }
