@@ -123,9 +123,12 @@ def _fusion(preset: Preset) -> int:
     whole = streams + mixing + linear(width, fusion.out) + projections
     if not fusion.head_hidden:
         return whole
-    labels = len(preset.labels)
+    labels, read = len(preset.labels), 2 * fusion.out
     head = 2 * fusion.out + linear(fusion.out, 1) + preset.audio.tokens + 4  # four temperatures
-    return whole + head + linear(2 * fusion.out, fusion.head_hidden) + linear(fusion.head_hidden, labels)
+    if fusion.head_reads_streams:
+        head += 2 * preset.vision.width + 2 * preset.audio.width + 2 * linear(preset.audio.width, 1)
+        read += preset.vision.tokens_per_frame * preset.vision.width + 3 * preset.audio.width
+    return whole + head + linear(read, fusion.head_hidden) + linear(fusion.head_hidden, labels)
 
 
 def llama_matrices(llama: LlamaPreset) -> int:
