@@ -41,7 +41,7 @@ STAMPS := $(V)/.stamps
 BUILD  := build/$(notdir $(V))
 WIRE   := CMakeLists.txt package.xml $(wildcard msg/*.msg action/*.action srv/*.srv launch/*.py config/*.* config/*/*)
 
-.PHONY: help setup dev landmarks demo test test-runtime test-kilted test-oldest test-colcon colcon-workspace lint bench faults fuzz train-nano clean
+.PHONY: help setup dev landmarks demo test test-runtime test-kilted test-oldest test-colcon colcon-workspace lint bench faults fuzz train-nano train-tiny clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -159,6 +159,11 @@ train-nano: dev landmarks  ## train the shipped model again; goes on where it wa
 	$(PY) -m training prepare --data '$(DATA)' --cache cache
 	$(PY) -m training fit --recipe nano --data '$(DATA)' --cache cache --run '$(RUN)'
 	$(PY) -m export.to_onnx --run '$(RUN)' --output models/nano --licence CC-BY-NC-SA-4.0
+
+TINY ?= runs/tiny
+
+train-tiny: dev landmarks  ## the published curriculum in miniature on made-up data, from annotation to the table: make train-tiny [TINY=folder]
+	$(PY) -m training rehearse --run '$(TINY)' --wheels '$(DATA)/emotion_wheel'
 
 clean:  ## remove the environments and everything built
 	rm -rf $(V) .venv-kilted .venv-oldest .venv-colcon .landmarks build .demo .mypy_cache .ruff_cache .pytest_cache

@@ -59,7 +59,7 @@ def used_by(network: EmotionNetwork, graph: str) -> nn.Module:
     """The parts of a network that one graph is made of. The fusion's graph holds the whole network and uses its ends."""
     if graph != "fusion":
         return network.graph(graph)
-    names = ("conv_pro_module", "label_head", "projections")
+    names = ("conv_pro_module", "label_head", "affect_head", "projections")
     return nn.ModuleList(getattr(network, name) for name in names if hasattr(network, name))
 
 

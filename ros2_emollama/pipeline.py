@@ -29,6 +29,7 @@ from .types import EmotionState, Explanation, Float32, Frame, GridFrame, Int64, 
 from .windows import WindowSpec
 
 SILENCE_RMS = 1e-4  # -80 dBFS: below it there is nothing to hear, whatever a network says of it
+UNKNOWN_AFFECT = np.full(2, np.nan, np.float32)
 PRESENCE_TICKS = 4  # face presence is the mean over the frames of the newest second
 
 
@@ -55,10 +56,11 @@ class _Held:
 
 @dataclass(frozen=True)
 class _Sensed:
-    """What encoders and fusion make of a window; `probabilities` is empty without a label head."""
+    """What encoders and fusion make of a window; `probabilities` is empty without a label head, `affect` (valence, arousal) then NaN."""
 
     prefix: Float32
     probabilities: Float32
+    affect: Float32
     faces: list[Float32 | None]
     speech: float
 
@@ -160,7 +162,7 @@ class Pipeline:
         watch = _Stopwatch()
         sensed = self._sense(window, watch)
         probabilities = sensed.probabilities if self.preset.has_head else self._scored(sensed.prefix, watch)
-        return Percept(self._state(window, probabilities, sensed.faces, sensed.speech, watch.seconds), sensed.prefix, window.transcript)
+        return Percept(self._state(window, sensed, probabilities, watch.seconds), sensed.prefix, window.transcript)
 
     def _sense(self, window: Window, watch: _Stopwatch) -> _Sensed:
         """All but what the language model says."""
@@ -182,7 +184,8 @@ class Pipeline:
         present = {"video": any(window.frames), "audio": bool(window.audio_seen.any())}
         prefix = self._streams.assemble(fused["prefix"][0], present, self._after_scene)
         probabilities = fused["probabilities"][0] if self.preset.has_head else np.zeros(0, np.float32)
-        return _Sensed(prefix, probabilities, faces, speech)
+        affect = fused["affect"][0] if self.preset.has_affect else UNKNOWN_AFFECT
+        return _Sensed(prefix, probabilities, affect, faces, speech)
 
     def _given_utterances(self) -> Float32:
         """(1, 2, D) of the clip, or zeros."""
@@ -273,9 +276,8 @@ class Pipeline:
         loud = float(np.sqrt(np.mean(np.square(window.samples)))) > SILENCE_RMS
         return tokens, mask, speech if loud else 0.0
 
-    def _state(
-        self, window: Window, probabilities: Float32, faces: list[Float32 | None], speech: float, seconds: dict[str, float]
-    ) -> EmotionState:
+    def _state(self, window: Window, sensed: _Sensed, probabilities: Float32, seconds: dict[str, float]) -> EmotionState:
+        faces, affect = sensed.faces, sensed.affect
         newest = [face for face in faces[-PRESENCE_TICKS:] if face is not None]
         held = {"video": any(window.frames), "audio": bool(window.audio_seen.any()), "text": bool(window.transcript)}
         return EmotionState(
@@ -285,10 +287,10 @@ class Pipeline:
             labels=self.preset.labels,
             probabilities=tuple(float(p) for p in probabilities),
             face=self._face_presence(window, newest),
-            speech=speech,
+            speech=sensed.speech,
             modalities=tuple(name for name, present in held.items() if present),
-            valence=math.nan,
-            arousal=math.nan,
+            valence=float(affect[0]),
+            arousal=float(affect[1]),
             dropped=window.dropped,
             stage_seconds=seconds,
             model_id=self._model_id,

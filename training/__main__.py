@@ -1,4 +1,4 @@
-"""python -m training prepare | fit | ablate | manifest | evaluate | check | report | card
+"""python -m training prepare | start | rehearse | fit | ablate | manifest | evaluate | check | report | card | device-check
 sets | index | stats | show | instruct | features | annotate | sheet | agreement | score | judge"""
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from pathlib import Path
 from . import data_commands
 from .annotation import commands as annotation
 from .benchmarks import commands as benchmarks
+from .curriculum import commands as curriculum
+from .curriculum.options import PRESETS, add_fit_options
 
 
 def _paths(arguments: argparse.Namespace) -> object:
     from .paths import Paths
 
-    return Paths(Path(arguments.data), Path(arguments.cache), Path(arguments.run))
+    return Paths(Path(arguments.data), Path(arguments.cache), Path(arguments.run or f"runs/{arguments.preset}"))
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
@@ -49,16 +51,22 @@ def _prepare(arguments: argparse.Namespace) -> int:
 def _fit(arguments: argparse.Namespace) -> int:
     import torch
 
+    if arguments.preset in PRESETS:
+        torch.set_num_threads(arguments.threads)
+        return curriculum.run_fit(arguments)
+
     from ros2_emollama.model.presets import find_preset
 
     from .fit import STAGES, fit_side_by_side, fit_stage
 
     torch.set_num_threads(arguments.threads)
-    paths, preset = _paths(arguments), find_preset(arguments.recipe)
+    paths, preset = _paths(arguments), find_preset(arguments.preset)
     left_out = frozenset(arguments.leave_out)
     if left_out and arguments.stage != ["voice"]:
         raise ValueError("--leave-out is for the voice stage alone; add --stage voice, and a --run of its own")
     stages = STAGES if "all" in arguments.stage else arguments.stage
+    if wrong := [stage for stage in stages if stage not in STAGES]:
+        raise ValueError(f"nano has the stages {', '.join(STAGES)} and all, got {', '.join(wrong)}")
     if "all" in arguments.stage and arguments.threads > 1:
         fit_side_by_side(preset.name, paths, arguments.threads)  # type: ignore[arg-type]
     for stage in stages:
@@ -122,12 +130,16 @@ def _ablate(arguments: argparse.Namespace) -> int:
 
     from ros2_emollama.model.presets import find_preset
 
-    from .ablate import ablate, table
+    if arguments.preset in PRESETS:
+        torch.set_num_threads(arguments.threads)
+        return curriculum.run_ablate(arguments, main)
+    from .ablate import GROUPS, ablate, table
 
+    arguments.steps = 600 if arguments.steps is None else arguments.steps
     if arguments.steps < 10:
         raise ValueError(f"--steps must be at least 10, got {arguments.steps}")
     torch.set_num_threads(arguments.threads)
-    print(table(ablate(arguments.group, find_preset(arguments.recipe), _paths(arguments), arguments.steps)))  # type: ignore[arg-type]
+    print(table(ablate(arguments.group or GROUPS, find_preset(arguments.preset), _paths(arguments), arguments.steps)))  # type: ignore[arg-type]
     return 0
 
 
@@ -156,15 +168,23 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--cache", default="cache", metavar="DIR", help="folder of the decoded arrays (%(default)s)")
     prepare.add_argument("--landmarks", default="", metavar="FILE", help="face_landmark.tflite; left out: where `make landmarks` put it")
     for command in (fit, ablate):
-        command.add_argument("--recipe", default="nano", help="preset to train (%(default)s)")
-        command.add_argument("--run", default="runs/nano", metavar="DIR", help="where weights, logs and states go (%(default)s)")
+        command.add_argument("--preset", "--recipe", default="nano", help="what to train: nano, or a published preset (%(default)s)")
+        command.add_argument("--run", default="", metavar="DIR", help="where weights, logs and states go (runs/PRESET)")
         command.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads (%(default)s)")
     groups = ("fusion", "streams", "curriculum")
-    ablate.add_argument("--group", nargs="+", default=groups, choices=groups, help="what to compare (all)")
-    ablate.add_argument("--steps", type=int, default=600, help="of every row (%(default)s)")
+    ablate.add_argument("--group", nargs="+", default=(), choices=groups, help="what to compare (all; streams are nano's)")
+    add_fit_options(ablate)
+    curriculum.add_ablate_options(ablate, data)
     ablate.set_defaults(work=_ablate)
-    stages = ("face", "voice", "locate", "perception", "language", "all")
-    fit.add_argument("--stage", nargs="+", default=["all"], choices=stages, help="what to train, in this order (all)")
+    stages = ("face", "voice", "locate", "perception", "language")
+    fit.add_argument(
+        "--stage",
+        nargs="+",
+        default=["all"],
+        choices=(*stages, *curriculum.PUBLISHED_STAGES, "all"),
+        help=f"what to train, in this order: nano's are {', '.join(stages)}; a published one's 1 (perception), 2 (cognition), joint (all)",
+    )
+    add_fit_options(fit)
     fit.add_argument(
         "--leave-out",
         nargs="+",
@@ -211,6 +231,9 @@ def build_parser() -> argparse.ArgumentParser:
     card.add_argument("--model", default="nano", help="a model's name or folder (%(default)s)")
     card.add_argument("--report", metavar="FILE.json", help="the report (MODEL/report.json, where it is copied to)")
     card.set_defaults(work=_card)
+    curriculum.add_start(commands)
+    curriculum.add_rehearse(commands, data)
+    curriculum.add_device_check(commands)
     data_commands.add_commands(commands)
     benchmarks.add_score(commands, data)
     benchmarks.add_judge(commands)

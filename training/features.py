@@ -181,6 +181,14 @@ class Stored:
     def __len__(self) -> int:
         return len(self._where)
 
+    @property
+    def parts(self) -> set[str]:
+        """What any clip has of features, by name."""
+        return {name for _, names in self._where.values() for name in names}
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._where
+
     def of(self, record: Clip | Sample) -> Arrays:
         if record.key not in self._where:
             reason = self.failed.get(record.key, "it was not among the clips that were encoded")

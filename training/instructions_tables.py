@@ -26,6 +26,8 @@ TEMPLATES: Mapping[str, str] = {
     "evaluation_mer": "<Vid><VideoHere></Vid> {says} [{task}] {instruction} ",  # MER2023's two sets have one space less
     "general": "<Vid><VideoHere></Vid> {instruction} ",
     "caption": "<Vid><VideoHere></Vid> [{task}] {instruction} ",
+    "unsaid": "<Vid><VideoHere></Vid> [{task}] {instruction}",  # as a robot asks where nobody said anything (reasoner/published.py)
+    "emotion_llama_unsaid": "<video><VideoHere></video> <feature><FeatureHere></feature> [{task}] {instruction}",
     "emotion_llama": "<video><VideoHere></video> <feature><FeatureHere></feature> {says} [{task}] {instruction} ",
 }
 CHAT = "[INST] {} [/INST]"
@@ -340,11 +342,12 @@ WORDING: Mapping[str, Mapping[str, str]] = {
 
 
 @lru_cache
-def _prompts() -> Mapping[str, tuple[str, ...]]:
+def prompts() -> Mapping[str, tuple[str, ...]]:
+    """All published instructions by pool."""
     pools = json.loads(PROMPTS.read_text(encoding="utf-8"))["pools"]
     return {name: tuple(pools[pool] if isinstance(pool, str) else pool) for name, pool in pools.items()}
 
 
 def instructions(pool: str) -> tuple[str, ...]:
     """The published instructions of a pool, "stage2/meld/reason_emotion". KeyError for another name."""
-    return _prompts()[pool]
+    return prompts()[pool]

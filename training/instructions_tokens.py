@@ -8,7 +8,7 @@ word mark. <s> and </s> are ids here, never text, so that nothing in a transcrip
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +33,7 @@ class Tokens:
     ids      (T,) int64; NO_TOKEN where an embedding of the prefix goes
     labels   (T,) int64; the id to be predicted, NO_LOSS elsewhere
     visible  (T,) bool; False for the prefix of a stream that is absent
-    slots    fusion, scene, frames, audio → their positions
+    slots    fusion, scene, frames, audio, or whatever parts the prefix has → their positions
     prompt   positions before the answer
     """
 
@@ -54,6 +54,8 @@ def tokenize(
     masked: bool = True,
     double_bos: bool = False,
     max_tokens: int = MAX_TOKENS,
+    inside: str = "",
+    absent: Collection[Stream] | None = None,
 ) -> Tokens:
     """The sequence of a sample.
 
@@ -61,15 +63,18 @@ def tokenize(
     with_answer  False for the prompt alone, which generation continues
     masked       absent streams are masked; the reference computes that mask and does not use it (False)
     double_bos   the reference begins an evaluation prompt with <s> twice (True)
+    inside       text that stands in the prefix, after the scene: see `around_prefix`
+    absent       streams that are not there; None: what the record itself says
     ValueError when the prompt has no room in `max_tokens`; a long answer is cut, its </s> with it, as in the reference.
     """
-    head, tail = around_prefix(sample, encode, bos, 2 if double_bos else 1)
-    sizes = {"fusion": prefix.fusion, "scene": prefix.scene, "frames": prefix.frames, "audio": prefix.audio}
-    slots, place = {}, len(head)
-    for name, size in sizes.items():
-        slots[name] = slice(place, place + size)
-        place += size
-    prompt = head + [NO_TOKEN] * prefix.tokens + tail
+    prompt, tail = around_prefix(sample, encode, bos, 2 if double_bos else 1, inside)
+    slots = {}
+    for name, size in prefix.parts.items():
+        slots[name] = slice(len(prompt), len(prompt) + size)
+        prompt += [NO_TOKEN] * size
+        if name == "scene" and inside:
+            prompt += encode(inside)
+    prompt += tail
     answer = [*encode(sample.answer), eos][:MAX_ANSWER_TOKENS] if with_answer else []
     if len(prompt) + len(answer) > max_tokens:
         asked = f"{len(prompt)} tokens of prompt and {len(answer)} of answer"
@@ -79,8 +84,10 @@ def tokenize(
     labels[len(prompt) :] = answer
     visible = np.ones(len(ids), np.bool_)
     if masked:
-        for name in absent_streams(sample):
-            visible[slots[name]] = False
+        for name in absent_streams(sample) if absent is None else absent:
+            for part in ("scene", "cls") if name == "scene" else (name,):
+                if part in slots:
+                    visible[slots[part]] = False
     return Tokens(ids, labels, visible, slots, len(prompt))
 
 

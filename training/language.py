@@ -50,7 +50,11 @@ class Sample:
 
 def make_llama(preset: LlamaPreset) -> LlamaForCausalLM:
     """A LLaMA of the preset's shape with random weights."""
-    config = LlamaConfig(
+    return LlamaForCausalLM(llama_config(preset))
+
+
+def llama_config(preset: LlamaPreset) -> LlamaConfig:
+    return LlamaConfig(
         hidden_size=preset.hidden,
         num_hidden_layers=preset.layers,
         num_attention_heads=preset.heads,
@@ -65,7 +69,6 @@ def make_llama(preset: LlamaPreset) -> LlamaForCausalLM:
         eos_token_id=2,
         pad_token_id=0,
     )
-    return LlamaForCausalLM(config)
 
 
 class Speaker(nn.Module):

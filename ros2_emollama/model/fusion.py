@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .streams import FusionPreset
+from .streams import UNFUSED, FusionPreset
 
 
 def _mlp(inputs: int, hidden: int, outputs: int, dropout: float) -> nn.Sequential:
@@ -145,8 +145,27 @@ FUSIONS: dict[str, type[ConvAttention]] = {
 """By `FusionPreset.method`; all take and give what ConvAttention does."""
 
 
-def make_fusion(audio_width: int, scene_width: int, frame_width: int, preset: FusionPreset) -> ConvAttention:
+class StreamTokens(nn.Module):
+    """For a preset whose streams are vectors that go to the language model unfused (v1): each brought to one width, for heads to read."""
+
+    def __init__(self, audio_width: int, scene_width: int, utterance_width: int, preset: FusionPreset) -> None:
+        super().__init__()
+        self.feats_prep = nn.ModuleList(
+            _mlp(inputs, preset.hidden, preset.width, preset.dropout) for inputs in (audio_width, scene_width, utterance_width)
+        )
+        self.fc_final = nn.Linear(preset.width, preset.out)
+
+    def forward(self, audio: Tensor, scene: Tensor, utterances: Tensor) -> Tensor:
+        """audio (B, 1, Da), scene (B, 1, Ds): the CLS, utterances (B, U, Da) -> (B, 2 + U, out)."""
+        prepared = [prepare(stream) for prepare, stream in zip(self.feats_prep, (audio, scene, utterances), strict=True)]
+        tokens: Tensor = self.fc_final(torch.cat(prepared, dim=1))
+        return tokens
+
+
+def make_fusion(audio_width: int, scene_width: int, frame_width: int, preset: FusionPreset) -> ConvAttention | StreamTokens:
     """ValueError naming the methods there are."""
+    if preset.method == UNFUSED:
+        return StreamTokens(audio_width, scene_width, audio_width, preset)
     if preset.method not in FUSIONS:
         raise ValueError(f"fusion.method must be one of {', '.join(FUSIONS)}, got {preset.method!r}")
     return FUSIONS[preset.method](audio_width, scene_width, frame_width, preset)

@@ -18,7 +18,8 @@ EVA: frames and scene go through ONE graph of blocks, so that its weights are th
     scene_tokens    features (1, 1 + patches', D)           tokens (1, P, 4·D), cls (1, D)
 Whisper             audio_encoder as nano's, without speech
 HuBERT              audio_encoder  samples (1, S) float32   tokens (1, 1, D)
-published           fusion takes the tokens of each stream it has, and no masks; it gives no probabilities where there is no label head
+published           fusion takes the tokens of each stream it has, and no masks; it gives no probabilities where there is no label head, and
+                    affect (1, 2), valence and arousal in [-1, 1], only where the preset has them
 
 `chains` says through which graphs a stream goes: each takes what the one before it gave.
 """
@@ -125,4 +126,5 @@ def _fusion(preset: Preset) -> GraphSpec:
         given = (TensorSpec("utterances", (1, prefix.utterances, audio.width)),) if prefix.utterances else ()
         inputs = (*((frames,) if vision.frame_pixels else ()), *scene, *given, sound)
     labels = (TensorSpec("probabilities", (1, len(preset.labels))),) if preset.has_head else ()
-    return GraphSpec("fusion", inputs, (*labels, told))
+    affect = (TensorSpec("affect", (1, 2)),) if preset.has_affect else ()
+    return GraphSpec("fusion", inputs, (*labels, *affect, told))

@@ -19,7 +19,7 @@ from .graphs import graph_specs
 from .label_head import READ_FRAMES, FaceReadout, LabelHead, VoiceReadout
 from .presets import Preset
 from .sizes import projection_widths
-from .streams import AudioPreset, EvaPreset, HubertPreset
+from .streams import UNFUSED, AudioPreset, EvaPreset, HubertPreset
 from .vision import VisionStreams
 
 
@@ -28,6 +28,14 @@ class Fused(NamedTuple):
 
     logits: Tensor
     tokens: Tensor
+    prefix: Tensor
+
+
+class Read(NamedTuple):
+    """logits (B, labels) and affect (B, 2), valence and arousal in [-1, 1]: None without such a head; prefix (B, P, hidden)."""
+
+    logits: Tensor | None
+    affect: Tensor | None
     prefix: Tensor
 
 
@@ -85,7 +93,9 @@ class EmotionNetwork(nn.Module):
             if fusion.head_hidden:
                 face = FaceReadout(vision.width, vision.tokens_per_frame) if fusion.head_reads_streams else None
                 voice = VoiceReadout(audio.width) if fusion.head_reads_streams else None
-                self.label_head = LabelHead(fusion.out, fusion.head_hidden, audio.tokens, len(preset.labels), face, voice)
+                self.label_head = LabelHead(fusion.out, fusion.head_hidden, preset.fused_tokens, len(preset.labels), face, voice)
+            if fusion.affect:
+                self.affect_head = LabelHead(fusion.out, fusion.head_hidden, preset.fused_tokens, 2)
         self.projections = nn.ModuleDict({name: nn.Linear(width, preset.llama.hidden) for name, width in projection_widths(preset).items()})
 
     def fuse(
@@ -172,26 +182,57 @@ class FusionGraph(nn.Module):
 
 
 class PublishedFusionGraph(nn.Module):
-    """Streams of one window → prefix, in the order of `PrefixPreset.parts`. Takes the tensors of graphs.py, in their order."""
+    """Streams of windows → prefix, in the order of `PrefixPreset.parts`; before it label probabilities, valence and arousal where it has
+    heads for them. Takes the tensors of graphs.py, in their order."""
 
     def __init__(self, network: EmotionNetwork) -> None:
         super().__init__()
         self.network = network
         self.given = [tensor.name for tensor in graph_specs(network.preset)["fusion"].inputs]
 
-    def forward(self, *tensors: Tensor) -> tuple[Tensor]:
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        read = self.read(*tensors)
+        labels = () if read.logits is None else (torch.softmax(read.logits, dim=-1),)
+        return (*labels, *(() if read.affect is None else (read.affect,)), read.prefix)
+
+    def read(self, *tensors: Tensor) -> Read:
+        """What training needs of it too; see `Read`."""
         streams = dict(zip(self.given, tensors, strict=True))
         network, project = self.network, self.network.projections
+        fused = self._fused(streams)
         pieces = []
         for part, count in network.preset.prefix.parts.items():
             if part == "fusion":
-                audio, frames = streams["audio_tokens"], streams["frame_tokens"]
-                cls = streams["scene_cls"].unsqueeze(1).expand(-1, audio.shape[1], -1)
-                pieces.append(project[part](network.conv_pro_module(audio, cls, frames)))
+                pieces.append(project[part](fused))
             elif part == "utterances":
                 pieces += [project[f"utterance_{place}"](streams[part][:, place : place + 1]) for place in range(count)]
             elif part == "cls":
                 pieces.append(project[part](streams["scene_cls"].unsqueeze(1)))
             else:
                 pieces.append(project[part](streams[{"scene": "scene_tokens", "frames": "frame_tokens", "audio": "audio_tokens"}[part]]))
-        return (torch.cat(pieces, dim=1),)
+        logits, affect = (None, None) if fused is None else self._heads(streams, fused)
+        return Read(logits, affect, torch.cat(pieces, dim=1))
+
+    def _fused(self, streams: dict[str, Tensor]) -> Tensor | None:
+        """(B, T, out) tokens of what stands between the streams; None where nothing does."""
+        preset = self.network.preset
+        if preset.fusion is None:
+            return None
+        audio, cls = streams["audio_tokens"], streams["scene_cls"].unsqueeze(1)
+        if preset.fusion.method == UNFUSED:
+            fused: Tensor = self.network.conv_pro_module(audio, cls, streams["utterances"])
+        else:
+            fused = self.network.conv_pro_module(audio, cls.expand(-1, audio.shape[1], -1), streams["frame_tokens"])
+        return fused
+
+    def _heads(self, streams: dict[str, Tensor], fused: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Logits, and valence and arousal."""
+        network = self.network
+        if not network.preset.has_head:
+            return None, None
+        # These graphs take no masks: a stream that a window does not have is zeros; of v1's pictures there is no telling.
+        shown = (streams.get("frame_tokens"), streams["audio_tokens"])
+        heard = (shown[1] != 0).flatten(1).any(dim=1, keepdim=True).to(fused.dtype)
+        seen = torch.ones_like(heard) if shown[0] is None else (shown[0] != 0).flatten(1).any(dim=1, keepdim=True).to(fused.dtype)
+        affect = torch.tanh(network.affect_head(fused, seen, heard)) if network.preset.has_affect else None
+        return network.label_head(fused, seen, heard), affect

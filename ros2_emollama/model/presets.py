@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from .streams import (
+    UNFUSED,
     AudioKind,
     AudioPreset,
     EvaPreset,
@@ -34,7 +35,7 @@ LABELS = ("neutral", "happy", "sad", "angry", "fear", "disgust", "surprise")
 class Preset:
     """One model: the window it sees, its streams and its language model.
 
-    fusion  None: the streams go to the language model side by side (v1)
+    fusion  None: the streams go to the language model side by side, and no head reads them (v1)
     prompt  how the language model is asked, one of reasoner/prompt.py's
     """
 
@@ -64,8 +65,12 @@ class Preset:
             raise ValueError(f"preset {self.name}: a window may last {longest:g} s at most, got {self.window_seconds:g}")
         if self.scene_frame not in ("newest", "middle"):
             raise ValueError(f"preset {self.name}: scene_frame must be newest or middle, got {self.scene_frame!r}")
-        if self.fusion and not self.vision.frame_pixels:
+        if self.fusion and not self.vision.frame_pixels and self.fusion.method != UNFUSED:
             raise ValueError(f"preset {self.name}: fusion needs a frame stream; give vision.frame_pixels, or no fusion")
+        if self.fusion and self.fusion.affect and (not self.fusion.head_hidden or self.prefix.absent == "zeros"):
+            raise ValueError(f"preset {self.name}: fusion.affect needs a label head beside it, in a preset of the published kind")
+        if self.fusion and self.fusion.head_reads_streams and (not self.fusion.head_hidden or self.prefix.absent != "zeros"):
+            raise ValueError(f"preset {self.name}: fusion.head_reads_streams needs a label head, in a preset of nano's kind")
 
     @property
     def mel_columns(self) -> int:
@@ -87,6 +92,17 @@ class Preset:
     def has_head(self) -> bool:
         """Labels come from a head on the fused tokens; without one the language model scores them."""
         return self.fusion is not None and self.fusion.head_hidden > 0
+
+    @property
+    def fused_tokens(self) -> int:
+        """Tokens that heads read."""
+        unfused = self.fusion is not None and self.fusion.method == UNFUSED
+        return self.audio.tokens + (1 + self.prefix.utterances if unfused else 0)
+
+    @property
+    def has_affect(self) -> bool:
+        """Valence and arousal come beside the labels."""
+        return self.fusion is not None and self.fusion.affect
 
     def to_dict(self) -> dict[str, Any]:
         """What a manifest holds; `preset_from_dict` reads it."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .graphs import FRAME_BATCH
 from .presets import Preset
-from .streams import AudioPreset, EvaPreset, HubertPreset, LlamaPreset, VisionPreset, WhisperPreset
+from .streams import UNFUSED, AudioPreset, EvaPreset, HubertPreset, LlamaPreset, VisionPreset, WhisperPreset
 
 PROMPT_POSITIONS = 128
 """Of a prompt's own words, about: the published prompts with a transcript of average length."""
@@ -118,17 +118,21 @@ def _fusion(preset: Preset) -> int:
     def mlp(inputs: int) -> int:
         return linear(inputs, hidden) + linear(hidden, width)
 
-    streams = mlp(preset.audio.width) + 2 * mlp(preset.vision.width)
-    mixing = mlp(3 * width) + linear(width, 3) + linear(3 * width, width) + fusion.conv_blocks * (3 * width * width + width)
+    unfused = fusion.method == UNFUSED
+    streams = mlp(preset.vision.width) + mlp(preset.audio.width) + mlp(preset.audio.width if unfused else preset.vision.width)
+    attention = mlp(3 * width) + linear(width, 3)
+    convolution = linear(3 * width, width) + fusion.conv_blocks * (3 * width * width + width)
+    mixing = 0 if unfused else attention + convolution
     whole = streams + mixing + linear(width, fusion.out) + projections
     if not fusion.head_hidden:
         return whole
-    labels, read = len(preset.labels), 2 * fusion.out
-    head = 2 * fusion.out + linear(fusion.out, 1) + preset.audio.tokens + 4  # four temperatures
+    votes = 2 * fusion.out + linear(fusion.out, 1) + preset.fused_tokens + 4  # four temperatures
+    heads = (len(preset.labels), 2) if fusion.affect else (len(preset.labels),)
+    whole += sum(votes + linear(2 * fusion.out, fusion.head_hidden) + linear(fusion.head_hidden, told) for told in heads)
     if fusion.head_reads_streams:
-        head += 2 * preset.vision.width + 2 * preset.audio.width + 2 * linear(preset.audio.width, 1)
-        read += preset.vision.tokens_per_frame * preset.vision.width + 3 * preset.audio.width
-    return whole + head + linear(read, fusion.head_hidden) + linear(fusion.head_hidden, labels)
+        whole += 2 * preset.vision.width + 2 * preset.audio.width + 2 * linear(preset.audio.width, 1)
+        whole += (preset.vision.tokens_per_frame * preset.vision.width + 3 * preset.audio.width) * fusion.head_hidden
+    return whole
 
 
 def llama_matrices(llama: LlamaPreset) -> int:

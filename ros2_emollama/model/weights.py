@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -27,11 +28,31 @@ def weight_files(root: Path) -> list[Path]:
     return files
 
 
-def network_weights(root: Path) -> dict[str, Tensor]:
-    """Every tensor by name, floating ones as float32."""
+def weight_places(root: Path) -> dict[str, Path]:
+    """Tensor → the file that holds it. Where a folder has an index that alone decides: a file may hold tensors that another replaces."""
+    index = root / f"{NETWORK}.index.json"
+    files = weight_files(root)
+    if index.is_file():
+        return {name: root / file for name, file in json.loads(index.read_text(encoding="utf-8"))["weight_map"].items()}
+    places = {}
+    for path in files:
+        with safe_open(str(path), framework="pt") as opened:
+            places.update(dict.fromkeys(opened.keys(), path))
+    return places
+
+
+def network_weights(root: Path, parts: tuple[str, ...] = ("",)) -> dict[str, Tensor]:
+    """Every tensor by name, floating ones as float32. parts: only those whose names begin so."""
     weights: dict[str, Tensor] = {}
-    for path in weight_files(root):
-        weights |= {name: value.float() if value.is_floating_point() else value for name, value in load_file(path).items()}
+    by_file: dict[Path, list[str]] = {}
+    for name, path in weight_places(root).items():
+        if name.startswith(parts):
+            by_file.setdefault(path, []).append(name)
+    for path, names in by_file.items():
+        with safe_open(str(path), framework="pt") as opened:
+            for name in names:
+                value = opened.get_tensor(name)
+                weights[name] = value.float() if value.is_floating_point() else value
     return weights
 
 

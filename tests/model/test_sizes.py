@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,22 @@ from ros2_emollama.model.folder import open_folder
 from ros2_emollama.model.graphs import graph_specs
 from ros2_emollama.model.presets import PRESETS, TINY
 from ros2_emollama.model.sizes import cache_numbers, graph_live, graph_weights, llama_matrices, llama_rest
+from ros2_emollama.model.streams import UNFUSED, FusionPreset
+
+PUBLISHED = FusionPreset(head_hidden=128, affect=True)
+TRAINED = {  # with heads that training puts on published presets
+    "v2, heads": replace(PRESETS["emotion_llama_v2"], fusion=PUBLISHED),
+    "v1, heads": replace(PRESETS["emotion_llama"], fusion=replace(PUBLISHED, method=UNFUSED)),
+}
 
 
-@pytest.mark.parametrize("name", sorted(PRESETS))
+@pytest.mark.parametrize("name", [*sorted(PRESETS), *TRAINED])
 def test_every_number_of_every_graph_is_counted(name: str) -> None:
     torch = pytest.importorskip("torch")
     from benchmarks.random_model import used_by
     from ros2_emollama.model.network import EmotionNetwork
 
-    preset = PRESETS[name]
+    preset = {**PRESETS, **TRAINED}[name]
     with torch.device("cpu" if preset.vision.kind == "nano" else "meta"):
         network = EmotionNetwork(preset)
     counted = graph_weights(preset)

@@ -200,6 +200,16 @@ class ReasonerAnswerer:
         """A question's clip, or why it cannot be asked about."""
         return self._look(self._find(question))
 
+    def score(self, sample: Sample, labels: Sequence[str]) -> Float32 | Exception:
+        """(labels,) probabilities of a clip's labels as a robot scores them, or why there are none."""
+        try:
+            found = self._look(Opened(sample, self._stored.of(sample) if self._stored is not None else {}))
+            if isinstance(found, Exception):
+                return found
+            return self._reasoner.score_labels(self.prefix(found), labels)
+        except CLIP_ERRORS as error:
+            return error
+
     def _find(self, question: Question) -> Opened | Exception:
         """What is known of a clip before it is decoded."""
         try:
