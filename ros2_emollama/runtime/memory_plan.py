@@ -19,7 +19,7 @@ MB = 1 << 20
 PLANNED = ("tensorrt", "onnxruntime_cuda", "onnxruntime", "torch")
 """What is planned of model.runtime. TensorRT of either flavor takes the same; onnxruntime_tensorrt is planned as onnxruntime_cuda."""
 
-PROCESS_BYTES = 150 * MB  # measured: Python, NumPy, OpenCV, ONNX Runtime, PyAV, their pages in use
+PROCESS_BYTES = 150 * MB  # measured, at most: Python, NumPy, OpenCV, ONNX Runtime, PyAV; fewer of their pages where memory is short
 TORCH_BYTES = 250 * MB  # measured: what torch and transformers add to it
 SESSION_BYTES = 2 * MB  # measured: a session of ONNX Runtime, beside its weights
 ARENA = 1.0  # measured: ONNX Runtime's arena grows in powers of two; as much again as what is alive, at worst
@@ -155,7 +155,7 @@ def _onnxruntime(setup: Setup) -> MemoryPlan:
     parts = [Part("process", "host", PROCESS_BYTES, workspace=_sessions(setup)), _encoders(setup.preset, "host", ARENA)]
     if setup.language:
         parts += [_onnx_language(setup, "host"), Part("embeddings", "host", _table(setup))]
-    return MemoryPlan("onnxruntime", tuple(parts))
+    return MemoryPlan("onnxruntime", tuple(parts), loading=max(graph_weights(setup.preset).values()))  # measured: a byte a weight
 
 
 def _onnxruntime_cuda(setup: Setup) -> MemoryPlan:

@@ -51,7 +51,7 @@ def test_memory_is_that_of_a_jetson_a_card_or_a_plain_machine(machine: Machine) 
 
 
 def test_a_model_that_does_not_fit_is_a_problem_with_the_option_that_makes_it_fit(machine: Machine) -> None:
-    [finding] = memory.examine(V2, with_memory(machine, 9000), lambda: None)
+    [finding] = memory.examine(V2, with_memory(machine, 10000), lambda: None)
     assert finding.grade == "problem" and "onnxruntime takes about" in finding.text and "are missing" in finding.text
     assert "reasoner.mode remote" in finding.cure and "doctor --plan --model emotion_llama_v2" in finding.cure
     [finding] = memory.examine(V2, with_memory(machine, 64000), lambda: None)
