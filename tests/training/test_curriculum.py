@@ -331,10 +331,10 @@ def test_v1_trains_by_the_same_loop_with_its_text_inside_the_prefix(room: Room, 
 
 def test_one_batch_is_learnt_by_heart(room: Room, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["--index", room.index, "--features", room.features, "--start", room.start.root, "--run", tmp_path, "--threads", 1]
-    told = ["fit", "--preset", "emotion_llama_v2_tiny", "--stage", "1", *given, "--batch", 2, "--overfit-one-batch", 260]
+    told = ["fit", "--preset", "emotion_llama_v2_tiny", "--stage", "1", *given, "--batch", 2, "--overfit-one-batch", 180]
     alone()
     assert main([str(value) for value in told]) == 0, capsys.readouterr()
-    assert "one batch, 260 steps: loss" in capsys.readouterr().out and not (tmp_path / "stage1").exists()
+    assert "one batch, 180 steps: loss" in capsys.readouterr().out and not (tmp_path / "stage1").exists()
 
 
 def analysed(model: Path, folder: Path, capsys: pytest.CaptureFixture[str], *more: str) -> list[dict[str, Any]]:

@@ -252,7 +252,8 @@ AFFECT: Mapping[str, tuple[tuple[str, float, float], tuple[str, float, float]]] 
     "mer2023": (("valence", -5.0, 5.0), ("arousal", 0.0, 0.0)),
     "own": (("valence", -1.0, 1.0), ("arousal", -1.0, 1.0)),
 }
-"""Set → name and range of its valence and its arousal, as its publisher scales them; a range of nothing: it has none."""
+"""Set → name and range of its valence and its arousal; a range of nothing: it has none. IEMOCAP's is published; MER2023's and BoLD's are
+from memory, so look at `stats` of the real files before training on them."""
 
 
 def affect_of(clips: Mapping[str, Iterable[Clip]]) -> dict[str, tuple[float, float]]:
