@@ -158,7 +158,7 @@ $(LANDMARKS): | $(STAMPS)/ros
 train-nano: dev landmarks  ## train the shipped model again; goes on where it was stopped: make train-nano [DATA=folder] [RUN=folder]
 	$(PY) -m training prepare --data '$(DATA)' --cache cache
 	$(PY) -m training fit --recipe nano --data '$(DATA)' --cache cache --run '$(RUN)'
-	$(PY) -m export.to_onnx --run '$(RUN)' --output models/nano --licence CC-BY-NC-SA-4.0
+	$(PY) -m export.to_onnx --run '$(RUN)' --output models/nano --runtime both --licence CC-BY-NC-SA-4.0
 
 TINY ?= runs/tiny
 

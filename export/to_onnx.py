@@ -16,7 +16,7 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from ros2_emollama.model.network import EmotionNetwork
 from ros2_emollama.model.presets import Preset, preset_from_dict
 from ros2_emollama.model.weights import adapter_deltas, load_network, with_delta
 
-from .quantize_llama import quantize_llama
+from .quantize_llama import RUNTIMES, quantize_llama
 
 OPSET = 18
 TOLERANCE = 1e-3
@@ -158,21 +158,29 @@ def read_run(run: Path) -> tuple[Preset, EmotionNetwork]:
     return preset, network
 
 
-def export_run(run: Path, output: Path, *, block_size: int = 32, licence: str = "", keep_weights: bool = True) -> dict[str, float]:
-    """Write the model folder; returns the largest difference of each graph."""
+def export_run(
+    run: Path,
+    output: Path,
+    *,
+    block_size: int = 32,
+    licence: str = "",
+    keep_weights: bool = True,
+    runtimes: Sequence[str] = ("onnxruntime",),
+) -> dict[str, float]:
+    """Write the model folder; returns the largest difference of each graph. runtimes: see `quantize_llama`."""
     preset, network = read_run(run)
     output.mkdir(parents=True, exist_ok=True)
     graphs, errors = export_graphs(network, output)
     if keep_weights:
         save_file(halved(network.state_dict()), output / "network.safetensors")
-    language, facts = quantize_llama(run / "llama", output, block_size=block_size, keep_weights=keep_weights)
+    language, facts = quantize_llama(run / "llama", output, block_size=block_size, keep_weights=keep_weights, runtimes=runtimes)
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8")) if (run / "metrics.json").is_file() else {}
-    info = {"licence": licence, "language_bits_per_weight": facts["bits_per_weight"], "training": metrics}
+    info = {"licence": licence, **{f"language_{name}": value for name, value in facts.items()}, "training": metrics}
     write_manifest(output, Manifest(preset.name, preset, graphs, language, {}, info))
     return errors
 
 
-def export_folder(root: Path, *, block_size: int = 32) -> dict[str, float]:
+def export_folder(root: Path, *, block_size: int = 32, runtimes: Sequence[str] = ("onnxruntime",)) -> dict[str, float]:
     """Add graphs and the 4-bit language model to an imported folder; returns the largest difference of each graph. Weights stay."""
     folder = open_folder(root)
     manifest, preset = folder.manifest, folder.preset
@@ -180,10 +188,11 @@ def export_folder(root: Path, *, block_size: int = 32) -> dict[str, float]:
     graphs, errors = export_graphs(network, root)
     del network
     with tempfile.TemporaryDirectory(dir=root) as held:
-        language, facts = quantize_llama(merged_llama(folder, Path(held)), Path(held), block_size=block_size, keep_weights=False)
+        source = merged_llama(folder, Path(held))
+        language, facts = quantize_llama(source, Path(held), block_size=block_size, keep_weights=False, runtimes=runtimes)
         for path in (Path(held) / "llama").iterdir():
             path.replace(root / "llama" / path.name)
-    info = {**manifest.info, "language_bits_per_weight": facts["bits_per_weight"]}
+    info = {**manifest.info, **{f"language_{name}": value for name, value in facts.items()}}
     write_manifest(root, Manifest(manifest.name, preset, graphs, {**manifest.language, **language}, {}, info))
     return errors
 
@@ -210,15 +219,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, metavar="DIR", help="model folder to write; with --run")
     blocks = (16, 32, 64, 128, 256)
     parser.add_argument("--block-size", type=int, default=32, choices=blocks, help="weights that share a 4-bit scale (%(default)s)")
+    text = "whose form of the language model (%(default)s)"
+    parser.add_argument("--runtime", choices=(*RUNTIMES, "both"), default="onnxruntime", help=text)
     parser.add_argument("--licence", default="", help="licence of the weights, for the manifest")
     parser.add_argument("--without-weights", action="store_true", help="leave out the torch weights, which only comparison needs")
     arguments = parser.parse_args(argv)
     if (arguments.output is None) == (arguments.model is None):
         parser.error("--run needs --output; --model is written to where it lies")
     output = arguments.model or arguments.output
+    runtimes = RUNTIMES if arguments.runtime == "both" else (arguments.runtime,)
     try:
         if arguments.model:
-            errors = export_folder(arguments.model, block_size=arguments.block_size)
+            errors = export_folder(arguments.model, block_size=arguments.block_size, runtimes=runtimes)
         else:
             errors = export_run(
                 arguments.run,
@@ -226,6 +238,7 @@ def main(argv: list[str] | None = None) -> int:
                 block_size=arguments.block_size,
                 licence=arguments.licence,
                 keep_weights=not arguments.without_weights,
+                runtimes=runtimes,
             )
     except (ExportError, ModelFolderError, ValueError, OSError) as error:
         print(f"export: {error}", file=sys.stderr)

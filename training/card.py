@@ -116,6 +116,7 @@ def _scores(folder: ModelFolder, evaluations: Figures, names: Sequence[str]) -> 
         "Brier",
         "ECE",
         "ECE of unseen",
+        "ECE by chance",
         *(extra[key] for key in shown),
     ]
     rows = [
@@ -129,7 +130,7 @@ def _scores(folder: ModelFolder, evaluations: Figures, names: Sequence[str]) -> 
             f"{figures['nll']:.2f}",
             f"{figures['brier']:.2f}",
             f"{figures['ece']:.3f}",
-            f"{figures['ece_crossfit']:.3f}" if "ece_crossfit" in figures else "–",
+            *(f"{figures[key]:.3f}" if key in figures else "–" for key in ("ece_crossfit", "ece_chance")),
             *(_share(figures.get(key)) for key in shown),
         ]
         for name, figures in chosen

@@ -25,7 +25,7 @@ from .loop import Schedule, fit, recall_figures
 from .measures import Norms, read_measures, scales
 from .paths import Paths
 
-FACE_SCHEDULE = Schedule(steps=6000, batch=128, learning_rate=3e-3, weight_decay=0.05, validate_every=1500)
+FACE_SCHEDULE = Schedule(steps=8000, batch=128, learning_rate=3e-3, weight_decay=0.05, validate_every=1500)
 SMOOTHING = 0.1
 SURROUNDINGS = 1024
 MIX_SHARE = 0.3

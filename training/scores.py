@@ -37,7 +37,7 @@ def report_of(
                    labels, and any outside `among` is wrong; `restrict` first where the model must choose among these alone.
 
     returns  n; accuracy; uar: mean recall over the labels that occur; uar_interval_95 with interval_over (see `bootstrap_uar`); recall by
-             label; labels; confusion (rows: truth); nll; brier; ece; ece_crossfit
+             label; labels; confusion (rows: truth); nll; brier; ece; ece_crossfit; ece_chance (see `chance_calibration_error`)
     ValueError when there is nothing to score.
     """
     true = truth_indices(truth, labels)
@@ -64,6 +64,7 @@ def report_of(
         "brier": brier_score(probabilities, true),
         "ece": expected_calibration_error(probabilities, true),
         "ece_crossfit": expected_calibration_error(crossfit(probabilities, true, names), true),
+        "ece_chance": chance_calibration_error(probabilities),
     }
 
 
@@ -105,11 +106,25 @@ def expected_calibration_error(probabilities: Float64, true: Int64, bins: int = 
     each closed above; a bin's error is |share of its windows whose likeliest label is true - their mean confidence|; the ECE is the mean
     of the bins' errors, each weighed by its windows. 0 is calibrated.
     """
-    confidence = probabilities.max(axis=1)
     right = (probabilities.argmax(axis=1) == true).astype(np.float64)
+    return _mean_gap(probabilities.max(axis=1), right, bins)
+
+
+def chance_calibration_error(probabilities: Float64, bins: int = CALIBRATION_BINS, draws: int = 200, seed: int = 0) -> float:
+    """The ECE that perfectly calibrated answers of these confidences show on average: a bin of few windows is never quite even.
+
+    An ECE that is no larger says nothing against the calibration.
+    """
+    confidence, rng = probabilities.max(axis=1), np.random.default_rng(seed)
+    return float(
+        np.mean([_mean_gap(confidence, (rng.random(confidence.size) < confidence).astype(np.float64), bins) for _ in range(draws)])
+    )
+
+
+def _mean_gap(confidence: Float64, right: Float64, bins: int) -> float:
     places = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     gaps = np.bincount(places, weights=right - confidence, minlength=bins)  # a bin's windows times (accuracy - confidence)
-    return float(np.abs(gaps).sum() / true.size)
+    return float(np.abs(gaps).sum() / confidence.size)
 
 
 def crossfit(probabilities: Float64, true: Int64, speakers: Sequence[str] | npt.NDArray[Any]) -> Float64:

@@ -18,6 +18,7 @@ from ros2_emollama.model.vision import place_code, placed
 
 from .bank import FaceBank, SceneBank, VoiceBank
 from .cues import Cues, view_ranks
+from .draws import Mixup
 from .face_measures import FACE_MEASURES
 from .lexicon import FACE_CUES, VOICE_CUES
 from .voice_measures import VOICE_MEASURES
@@ -45,6 +46,12 @@ class Batch:
 
     def inputs(self) -> tuple[Tensor, ...]:
         return tuple(getattr(self, item.name) for item in fields(self)[:6])
+
+    def mixed(self, mix: Mixup) -> Batch:
+        """Every window with another one; a token is there where either has it. What is true of neither alone, its cues, is left out."""
+        tensors = {item.name: getattr(self, item.name) for item in fields(self)[:7]}
+        mixed = {name: torch.maximum(t, t[mix.order]) if name.endswith("mask") else mix(t) for name, t in tensors.items()}
+        return Batch(**mixed, cues=[])
 
 
 class WindowMaker:

@@ -1,4 +1,4 @@
-"""Conv-Attention pre-fusion of Emotion-LLaMAv2, and the light label head on top of it.
+"""Conv-Attention pre-fusion of Emotion-LLaMAv2, and what the paper compares it with.
 
 Source: arXiv 2601.16449, section on multiview pre-fusion, and the authors' released module, whose parameter names are kept so that a
 published checkpoint loads by name. Differences from the release: none in the arithmetic; its unused pooling layer is left out.
@@ -169,32 +169,3 @@ def make_fusion(audio_width: int, scene_width: int, frame_width: int, preset: Fu
     if preset.method not in FUSIONS:
         raise ValueError(f"fusion.method must be one of {', '.join(FUSIONS)}, got {preset.method!r}")
     return FUSIONS[preset.method](audio_width, scene_width, frame_width, preset)
-
-
-TEMPERATURES = ("both", "video", "audio", "none")
-
-
-class LabelHead(nn.Module):
-    """Fused tokens to label logits: tokens vote with a learned weight for what they hold and when they were.
-
-    A window with one stream is less sure than it looks in another measure than one with both, so each set of streams (TEMPERATURES) has a
-    calibration temperature of its own.
-    """
-
-    def __init__(self, width: int, hidden: int, tokens: int, labels: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.vote = nn.Linear(width, 1)
-        self.when = nn.Parameter(torch.zeros(tokens))
-        self.out = nn.Sequential(nn.Linear(2 * width, hidden), nn.ReLU(), nn.Dropout(0.1), nn.Linear(hidden, labels))
-        self.temperatures: Tensor
-        self.register_buffer("temperatures", torch.ones(len(TEMPERATURES)))
-
-    def forward(self, fused: Tensor, video: Tensor, audio: Tensor) -> Tensor:
-        """fused (B, T, width); video, audio (B, 1): 1 where the window has that stream -> (B, labels) calibrated logits."""
-        tokens = self.norm(fused)
-        weights = torch.softmax(self.vote(tokens).squeeze(-1) + self.when, dim=1).unsqueeze(-1)
-        pooled = torch.cat([(tokens * weights).sum(dim=1), tokens.mean(dim=1)], dim=-1)
-        present = torch.cat([video * audio, video * (1 - audio), (1 - video) * audio, (1 - video) * (1 - audio)], dim=1)
-        logits: Tensor = self.out(pooled) / (present @ self.temperatures).unsqueeze(1)
-        return logits

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from .audio import AudioStream
 from .eva import EvaStreams
-from .fusion import LabelHead, make_fusion
+from .fusion import make_fusion
 from .graphs import graph_specs
+from .label_head import READ_FRAMES, FaceReadout, LabelHead, VoiceReadout
 from .presets import Preset
 from .sizes import projection_widths
 from .streams import UNFUSED, AudioPreset, EvaPreset, HubertPreset
@@ -90,7 +91,9 @@ class EmotionNetwork(nn.Module):
         if fusion is not None:
             self.conv_pro_module = make_fusion(audio.width, vision.width, vision.width, fusion)
             if fusion.head_hidden:
-                self.label_head = LabelHead(fusion.out, fusion.head_hidden, preset.fused_tokens, len(preset.labels))
+                face = FaceReadout(vision.width, vision.tokens_per_frame) if fusion.head_reads_streams else None
+                voice = VoiceReadout(audio.width) if fusion.head_reads_streams else None
+                self.label_head = LabelHead(fusion.out, fusion.head_hidden, preset.fused_tokens, len(preset.labels), face, voice)
             if fusion.affect:
                 self.affect_head = LabelHead(fusion.out, fusion.head_hidden, preset.fused_tokens, 2)
         self.projections = nn.ModuleDict({name: nn.Linear(width, preset.llama.hidden) for name, width in projection_widths(preset).items()})
@@ -115,7 +118,9 @@ class EmotionNetwork(nn.Module):
         """
         streams = self.streams(frame_tokens, frame_mask, scene_tokens, scene_cls, audio_tokens, audio_mask)
         present = frame_mask.amax(1, keepdim=True), audio_mask.amax(1, keepdim=True)
-        return Fused(self.label_head(streams["fusion"], *present), streams["fusion"], self.prefix(streams))
+        face = recent_grid(frame_tokens, frame_mask, self.preset.vision.tokens_per_frame, READ_FRAMES)
+        logits = self.label_head(streams["fusion"], *present, face, (streams["audio"], audio_mask))
+        return Fused(logits, streams["fusion"], self.prefix(streams))
 
     def streams(
         self,

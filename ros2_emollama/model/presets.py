@@ -69,6 +69,8 @@ class Preset:
             raise ValueError(f"preset {self.name}: fusion needs a frame stream; give vision.frame_pixels, or no fusion")
         if self.fusion and self.fusion.affect and (not self.fusion.head_hidden or self.prefix.absent == "zeros"):
             raise ValueError(f"preset {self.name}: fusion.affect needs a label head beside it, in a preset of the published kind")
+        if self.fusion and self.fusion.head_reads_streams and (not self.fusion.head_hidden or self.prefix.absent != "zeros"):
+            raise ValueError(f"preset {self.name}: fusion.head_reads_streams needs a label head, in a preset of nano's kind")
 
     @property
     def mel_columns(self) -> int:
@@ -119,7 +121,7 @@ NANO = Preset(
     labels=LABELS,
     vision=VisionPreset(),
     audio=AudioPreset(),
-    fusion=FusionPreset(),
+    fusion=FusionPreset(head_reads_streams=True),
     prefix=PrefixPreset(recent_frames=4),
     llama=LlamaPreset(reads_transcripts=True),
 )
@@ -133,7 +135,7 @@ TINY = Preset(
     labels=LABELS,
     vision=VisionPreset(locator_channels=(4, 8, 8, 8), face_channels=(8, 8, 16, 32), width=32),
     audio=AudioPreset(channels=(4, 8, 8, 8), layers=1, heads=2, width=32),
-    fusion=FusionPreset(hidden=16, width=8, out=16, head_hidden=8),
+    fusion=FusionPreset(hidden=16, width=8, out=16, head_hidden=8, head_reads_streams=True),
     prefix=PrefixPreset(recent_frames=4),
     llama=LlamaPreset(hidden=64, layers=2, heads=2, kv_heads=2, intermediate=128, vocab=512, reads_transcripts=True),
 )

@@ -128,7 +128,11 @@ def _fusion(preset: Preset) -> int:
         return whole
     votes = 2 * fusion.out + linear(fusion.out, 1) + preset.fused_tokens + 4  # four temperatures
     heads = (len(preset.labels), 2) if fusion.affect else (len(preset.labels),)
-    return whole + sum(votes + linear(2 * fusion.out, fusion.head_hidden) + linear(fusion.head_hidden, told) for told in heads)
+    whole += sum(votes + linear(2 * fusion.out, fusion.head_hidden) + linear(fusion.head_hidden, told) for told in heads)
+    if fusion.head_reads_streams:
+        whole += 2 * preset.vision.width + 2 * preset.audio.width + 2 * linear(preset.audio.width, 1)
+        whole += (preset.vision.tokens_per_frame * preset.vision.width + 3 * preset.audio.width) * fusion.head_hidden
+    return whole
 
 
 def llama_matrices(llama: LlamaPreset) -> int:

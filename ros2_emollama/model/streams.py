@@ -187,7 +187,9 @@ class FusionPreset:
     """Conv-Attention (Emotion-LLaMAv2, pre-fusion module) and what is read from it.
 
     head_hidden  0: it has no label head
-    affect       valence and arousal are read beside the labels
+    head_reads_streams
+                 the label head reads the newest faces and the voice beside the fused tokens (nano's kind alone)
+    affect       valence and arousal are read beside the labels (the published kind alone)
     method       what stands between the streams, one of fusion.FUSIONS: "conv_attention", or what the paper compares it with; UNFUSED:
                  nothing does, heads read the streams (v1)
     """
@@ -199,6 +201,7 @@ class FusionPreset:
     dropout: float = 0.1
     head_hidden: int = 128
     method: str = later("conv_attention")
+    head_reads_streams: bool = later(False)
     affect: bool = later(False)
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from ros2_emollama.model.audio import Microphone  # noqa: E402
-from ros2_emollama.model.fusion import ConvAttention, LabelHead  # noqa: E402
+from ros2_emollama.model.fusion import ConvAttention  # noqa: E402
 from ros2_emollama.model.graphs import graph_specs  # noqa: E402
+from ros2_emollama.model.label_head import LabelHead  # noqa: E402
 from ros2_emollama.model.network import EmotionNetwork, pool_grid, pool_tokens, recent_grid  # noqa: E402
 from ros2_emollama.model.presets import NANO, TINY, FusionPreset  # noqa: E402
 from ros2_emollama.model.vision import Located, best_box, glimpse  # noqa: E402
@@ -105,6 +108,30 @@ def test_each_set_of_streams_has_its_temperature() -> None:
     head.temperatures.copy_(torch.tensor([2.0, 4.0, 8.0, 16.0]))
     for factor, video, audio in ((2, yes, yes), (4, yes, no), (8, no, yes), (16, no, no)):
         torch.testing.assert_close(head(fused, video, audio) * factor, plain)
+
+
+def test_the_label_head_reads_the_newest_face_and_the_voice_where_they_are(network: EmotionNetwork) -> None:
+    torch.manual_seed(1)
+    specs = {tensor.name: tensor for tensor in graph_specs(TINY)["fusion"].inputs}
+    inputs = {name: torch.randn([int(size) for size in spec.shape]) for name, spec in specs.items()}
+    inputs |= {"frame_mask": torch.ones(1, 16), "audio_mask": torch.ones(1, 64)}
+    network = copy.deepcopy(network)
+    network.label_head.out[0].weight.data[:, : 2 * TINY.fusion.out] = 0  # what the fused tokens say is taken away
+    logits = network.fuse(**inputs).logits
+
+    def changed(name: str, part: slice, **masks: torch.Tensor) -> bool:
+        other = inputs[name].clone()
+        other[:, part] = torch.randn_like(other[:, part])
+        before = network.fuse(**{**inputs, **masks}).logits
+        return not torch.allclose(network.fuse(**{**inputs, name: other, **masks}).logits, before, atol=1e-6)
+
+    late = torch.zeros(1, 64)
+    late[:, 32:] = 1
+    assert logits.shape == (1, 7)
+    assert changed("frame_tokens", slice(60, 64)) and not changed("frame_tokens", slice(0, 48)), "the newest four of sixteen frames"
+    assert changed("audio_tokens", slice(0, 32)) and not changed("audio_tokens", slice(0, 32), audio_mask=late), "sound before it began"
+    assert not changed("frame_tokens", slice(60, 64), frame_mask=torch.zeros(1, 16))
+    assert not changed("audio_tokens", slice(0, 64), audio_mask=torch.zeros(1, 64))
 
 
 def test_masked_streams_do_not_reach_the_result(network: EmotionNetwork) -> None:

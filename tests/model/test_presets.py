@@ -55,6 +55,7 @@ def test_the_shipped_manifest_is_read_as_nano(nano: object) -> None:
         ("vision", {"kind": "eva", "scene_pixels": 450}, "must be whole patches of 14"),
         ("prefix", {"absent": "dropped"}, "absent must be zeros, left_out or kept"),
         ("fusion", {"head_hidden": -1}, "head_hidden must be a number in"),
+        ("fusion", {"head_hidden": 8, "head_reads_streams": True}, "in a preset of nano's kind"),
         ("vision", 3, "object is not iterable"),
     ],
 )

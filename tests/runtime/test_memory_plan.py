@@ -50,7 +50,8 @@ def wide_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     root = tmp_path_factory.mktemp("wide")
     llama = LlamaPreset(hidden=1024, layers=2, heads=16, kv_heads=16, intermediate=2752, vocab=8000, context=1024)
-    preset = dataclasses.replace(TINY, name="wide", llama=llama, prefix=EMOTION_LLAMA_V2.prefix)
+    prefix = dataclasses.replace(EMOTION_LLAMA_V2.prefix, absent=TINY.prefix.absent)
+    preset = dataclasses.replace(TINY, name="wide", llama=llama, prefix=prefix)
     write_random_llama(root / "source", vocab_size=llama.vocab, context=llama.context, **hugging_face_sizes(llama))
     language, facts = quantize_llama(root / "source", root / "model", keep_weights=False)
     write_manifest(root / "model", Manifest("wide", preset, {}, language, {}, facts))

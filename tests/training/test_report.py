@@ -26,7 +26,7 @@ from training import compose, probes, report, suite  # noqa: E402
 from training.__main__ import main  # noqa: E402
 from training.card import CARD, FIGURES, REPORT, SECTIONS, end_marker, fill, marker  # noqa: E402
 from training.probes import Sample, faces_in_scenes, nobody, overlap, pair_up, pairs, scene_with  # noqa: E402
-from training.scores import brier_score, crossfit, expected_calibration_error, report_of, restrict, share_interval  # noqa: E402
+from training.scores import brier_score, chance_calibration_error, crossfit, expected_calibration_error, report_of, restrict, share_interval  # noqa: E402
 
 SPEC = WindowSpec()
 
@@ -62,6 +62,19 @@ def test_cross_fitted_answers_are_tempered_by_other_people_alone() -> None:
     np.testing.assert_array_equal(
         crossfit(probabilities, other, ["x"] * 8 + ["y"] * 8)[:8], crossfit(probabilities, true, ["x"] * 8 + ["y"] * 8)[:8]
     )
+
+
+def test_few_windows_look_uncalibrated_by_chance_alone() -> None:
+    rng = np.random.default_rng(3)
+
+    def calibrated(count: int) -> tuple[np.ndarray, np.ndarray]:
+        first = rng.uniform(0.5, 1.0, count)
+        return np.column_stack([first, 1 - first]), (rng.random(count) > first).astype(np.int64)
+
+    few, many = chance_calibration_error(calibrated(100)[0]), chance_calibration_error(calibrated(10_000)[0])
+    assert few > 0.06 and many < 0.015
+    measured = np.mean([expected_calibration_error(*calibrated(100)) for _ in range(100)])
+    assert measured == pytest.approx(few, abs=0.01)
 
 
 def test_what_two_corpora_share_is_scored_alone() -> None:
