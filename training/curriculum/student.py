@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ros2_emollama.model.folder import ModelFolder
-from ros2_emollama.model.fusion import LabelHead
+from ros2_emollama.model.label_head import LabelHead
 from ros2_emollama.model.network import EmotionNetwork, PublishedFusionGraph
 from ros2_emollama.model.presets import Preset
 from ros2_emollama.model.streams import UNFUSED, FusionPreset
