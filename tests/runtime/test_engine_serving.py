@@ -181,7 +181,10 @@ def test_an_engine_that_fails_at_work_gives_its_place_back(bench: Bench, caplog:
 
 
 def test_without_the_form_tensorrt_takes_only_the_language_model_stays(nano: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = Bench(open_folder(nano), tmp_path / "engines", monkeypatch)
+    folder = open_folder(nano)
+    language = {role: file for role, file in folder.manifest.language.items() if role != "tensorrt"}
+    folder = dataclasses.replace(folder, manifest=dataclasses.replace(folder.manifest, language=language))
+    bench = Bench(folder, tmp_path / "engines", monkeypatch)
     encoders, llama = bench.serve()
     until(lambda: encoders.name == "tensorrt:1.0")
     assert llama.name == "onnxruntime:CPUExecutionProvider" and "llama" not in bench.builds

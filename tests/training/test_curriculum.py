@@ -132,6 +132,7 @@ def in_processes(world: int, work: Callable[[], object]) -> None:
     assert [process.exitcode for process in processes] == [0] * world
 
 
+@pytest.mark.slow  # forked: waits for ever where the process has used OpenMP threads before, so it is run apart, with OMP_NUM_THREADS=1
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of fork in a process with threads
 def test_two_processes_have_the_loss_of_one_with_twice_the_batch(room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without dropout, whose draws are each process's own. Gradients are averaged too, or later losses would part."""
@@ -147,6 +148,7 @@ def test_two_processes_have_the_loss_of_one_with_twice_the_batch(room: Room, tmp
     assert json.loads((tmp_path / "two" / "stage1" / "run.json").read_text())["processes"] == 2
 
 
+@pytest.mark.slow  # forked, as above
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_model_in_shards_keeps_and_takes_the_state_of_a_whole_one(room: Room, trained: Path, tmp_path: Path) -> None:
     """As FSDP shards it, frozen parts of another type and all; so a run may go on with more GPUs, or with one."""
