@@ -103,10 +103,10 @@ class ModelFolder:
 
         language  False: the language model's files may be missing, for another machine runs it
         """
-        folders = {Path(name).parts[0] for name in self.manifest.language.values()}
+        folders = {Path(name).parts[:1] for name in self.manifest.language.values()} - {()}
         for name, facts in self.manifest.files.items():
             path = self.root / name
-            if not language and Path(name).parts[0] in folders:
+            if not language and Path(name).parts[:1] in folders:
                 continue
             if not path.is_file():
                 raise ModelFolderError(
