@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ros2_emollama.model.audio import AudioStream
+from ros2_emollama.model.label_head import pooled_voice
 from ros2_emollama.model.logmel import log_mel
 from ros2_emollama.model.presets import LABELS, AudioPreset, Preset
 
@@ -46,11 +47,7 @@ class VoiceClassifier(nn.Module):
         tokens, speech = self.audio.tokens_and_speech_logits(logmel)
         tokens, speech = tokens.float(), speech.float()
         speaking = torch.sigmoid(speech).detach()
-        weights = torch.softmax(self.vote(tokens).squeeze(-1) + 2 * speaking, dim=1).unsqueeze(-1)
-        count = speaking.sum(1, keepdim=True) + 0.5
-        mean = (tokens * speaking.unsqueeze(-1)).sum(1) / count
-        spread = ((tokens - mean.unsqueeze(1)).square() * speaking.unsqueeze(-1)).sum(1) / count
-        pooled = torch.cat([(tokens * weights).sum(1), mean, (spread + 1e-4).sqrt()], dim=-1)
+        pooled = pooled_voice(tokens, self.vote(tokens).squeeze(-1) + 2 * speaking, speaking)
         return self.head(pooled), speech, self.measures(pooled)
 
 

@@ -25,6 +25,16 @@ class FaceReadout(nn.Module):
         return read
 
 
+def pooled_voice(tokens: Tensor, votes: Tensor, speaking: Tensor) -> Tensor:
+    """tokens (B, T, D), votes (B, T) logits, speaking (B, T) in [0, 1] -> (B, 3·D): by vote, then mean and deviation of what is speech."""
+    speaking = speaking.unsqueeze(-1)
+    count = speaking.sum(dim=1) + 0.5
+    mean = (tokens * speaking).sum(dim=1) / count
+    variance = ((tokens - mean.unsqueeze(1)).square() * speaking).sum(dim=1) / count
+    voted = (tokens * torch.softmax(votes, dim=1).unsqueeze(-1)).sum(dim=1)
+    return torch.cat([voted, mean, (variance + 1e-4).sqrt()], dim=-1)
+
+
 class VoiceReadout(nn.Module):
     """How the tokens of speech are, and how much they vary."""
 
@@ -36,14 +46,10 @@ class VoiceReadout(nn.Module):
         self.width = 3 * width
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """tokens (B, T, D), mask (B, T) -> (B, 3·D): weighted by a learned vote, mean and deviation of those that are speech."""
+        """tokens (B, T, D), mask (B, T) -> (B, 3·D); see `pooled_voice`."""
         tokens = self.norm(tokens)
-        votes = torch.softmax(self.vote(tokens).squeeze(-1) - _ABSENT * (1 - mask), dim=1).unsqueeze(-1)
-        speaking = (torch.sigmoid(self.speaking(tokens).squeeze(-1)) * mask).unsqueeze(-1)
-        count = speaking.sum(dim=1) + 0.5
-        mean = (tokens * speaking).sum(dim=1) / count
-        variance = ((tokens - mean.unsqueeze(1)).square() * speaking).sum(dim=1) / count
-        return torch.cat([(tokens * votes).sum(dim=1), mean, (variance + 1e-4).sqrt()], dim=-1)
+        votes = self.vote(tokens).squeeze(-1) - _ABSENT * (1 - mask)
+        return pooled_voice(tokens, votes, torch.sigmoid(self.speaking(tokens).squeeze(-1)) * mask)
 
 
 class LabelHead(nn.Module):
