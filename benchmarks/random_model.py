@@ -20,7 +20,7 @@ from export.quantize_llama import quantize_llama
 from export.to_onnx import export_graph
 from ros2_emollama.model.folder import Manifest, write_manifest
 from ros2_emollama.model.graphs import graph_specs
-from ros2_emollama.model.network import EmotionNetwork
+from ros2_emollama.model.network import BEHIND_ENCODERS, EmotionNetwork
 from ros2_emollama.model.presets import EMOTION_LLAMA_V2, Preset
 from ros2_emollama.model.streams import EvaPreset, LlamaPreset, WhisperPreset
 
@@ -59,8 +59,7 @@ def used_by(network: EmotionNetwork, graph: str) -> nn.Module:
     """The parts of a network that one graph is made of. The fusion's graph holds the whole network and uses its ends."""
     if graph != "fusion":
         return network.graph(graph)
-    names = ("conv_pro_module", "label_head", "affect_head", "projections")
-    return nn.ModuleList(getattr(network, name) for name in names if hasattr(network, name))
+    return nn.ModuleList(getattr(network, name) for name in BEHIND_ENCODERS if hasattr(network, name))
 
 
 def _drawn(name: str, value: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

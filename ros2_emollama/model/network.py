@@ -79,6 +79,10 @@ def audio_stream(preset: Preset) -> nn.Module:
     return HubertStream(preset.audio) if isinstance(preset.audio, HubertPreset) else WhisperStream(preset.audio)
 
 
+BEHIND_ENCODERS = ("conv_pro_module", "projections", "label_head", "affect_head")
+"""Parts of the network that are no encoder, as far as a preset has them: what the fusion's graph holds, and what training moves."""
+
+
 class EmotionNetwork(nn.Module):
     """Encoders, fusion, label head and prefix projections of one preset."""
 

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from ros2_emollama.model.folder import ModelFolder
 from ros2_emollama.model.label_head import LabelHead
-from ros2_emollama.model.network import EmotionNetwork, PublishedFusionGraph
+from ros2_emollama.model.network import BEHIND_ENCODERS, EmotionNetwork, PublishedFusionGraph
 from ros2_emollama.model.presets import Preset
 from ros2_emollama.model.streams import UNFUSED, FusionPreset
 from ros2_emollama.model.weights import network_weights
@@ -29,7 +29,7 @@ from .lessons import Lesson
 from .recipes import Lora
 
 Language = Literal["lora", "qlora", "whole", "frozen"]
-PARTS = ("conv_pro_module.", "projections.", "label_head.", "affect_head.")
+PARTS = tuple(f"{name}." for name in BEHIND_ENCODERS)
 """Of the network, what is trained; all else are encoders."""
 ADAPTER, PEFT_PREFIX = "default", "base_model.model."
 MISSING_BITSANDBYTES = "QLoRA needs bitsandbytes and an NVIDIA GPU: pip install bitsandbytes; or train LoRA: --language lora"
