@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .features import Arrays, Encoder
+from .features import Arrays, Encoder, Features, Stored
 from .features_clip import Sampling, Views, views_of
 from .records import Clip, Sample, Stream
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ros2_emollama.runtime.base import Encoders
     from ros2_emollama.types import Float32
 
+BY_MMEVERSE = "released"
 LONGEST_SECONDS = 600.0  # of one clip's sound: a film given by mistake must not fill the memory
 ALL: tuple[Stream, ...] = ("frames", "scene", "audio")
 # Emotion-LLaMAv2's released features: folder → stream, tokens, width.
@@ -107,6 +108,13 @@ class RuntimeEncoder:
         seen = np.repeat(np.arange(ticks) * size < len(samples) * ticks, max(1, audio.tokens // ticks))[: audio.tokens]
         weights = [min(size, len(samples) - start) for start in starts] if len(samples) else None
         return {"audio": np.average(windows, axis=0, weights=weights).astype(np.float32), "audio_mask": seen.astype(np.float32)}
+
+
+def open_features(named: str) -> Features | None:
+    """A folder of `python -m training features`, or BY_MMEVERSE for those it brings; None for ""."""
+    if not named:
+        return None
+    return Released() if named == BY_MMEVERSE else Stored(Path(named))
 
 
 class Released:

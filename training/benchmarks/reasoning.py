@@ -27,9 +27,9 @@ from ros2_emollama.reasoner.prompt import Prompt, special_id
 from ros2_emollama.reasoner.published import STYLES
 from ros2_emollama.runtime.factory import open_runtime
 
-from ..features import Arrays, Features, Stored
+from ..features import Arrays, Features
 from ..features_clip import Sampling, Views
-from ..features_encoders import Released, RuntimeEncoder, fitting_runtime
+from ..features_encoders import BY_MMEVERSE, RuntimeEncoder, fitting_runtime, open_features
 from ..instructions_tokens import around_prefix
 from ..records import Sample, Stream, from_json
 from .generation import Response
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from ros2_emollama.model.presets import Preset
     from ros2_emollama.types import Float32
 
-RELEASED = "released"
 CLIP_ERRORS = (RuntimeError, ValueError, OSError, KeyError)  # MediaError and ModelFolderError are RuntimeErrors
 TEMPLATES_OF: Mapping[str, str] = {"emotion_llama": "emotion_llama", "emotion_llama_published": "emotion_llama"}
 """Prompt of a preset → the template it was trained with, where that is not the benchmark's own, which is Emotion-LLaMAv2's."""
@@ -109,7 +108,7 @@ def open_answerer(model: str, settings: Settings | None = None) -> ReasonerAnswe
         known = ", ".join(STYLES)
         raise ModelFolderError(f"{folder.root} is asked in the words of {folder.preset.prompt}, no benchmark is; a model of {known} can be")
     folder.verify()
-    stored = _features(settings.features)
+    stored = open_features(settings.features)
     runtime = fitting_runtime(folder, settings.runtime)
     encoders, session = open_runtime(folder, runtime, settings.threads)
     if session is None:
@@ -118,10 +117,17 @@ def open_answerer(model: str, settings: Settings | None = None) -> ReasonerAnswe
     return ReasonerAnswerer(folder, RuntimeEncoder(folder.preset, encoders, sampling=settings.sampling), reasoner, settings, stored)
 
 
-def _features(named: str) -> Features | None:
-    if not named:
-        return None
-    return Released() if named == RELEASED else Stored(Path(named))
+def needed_parts(preset: Preset) -> set[str]:
+    """PARTS that this model's fusion takes."""
+    inputs = {tensor.name for tensor in graph_specs(preset)["fusion"].inputs}
+    return {part for part in PARTS if TENSORS.get(part, part) in inputs}
+
+
+def completed(stored: Arrays, views: Views | None, encoder: RuntimeEncoder | None) -> Arrays:
+    """A clip's arrays by part: those that are stored, and where it was looked at what they lack, encoded."""
+    if views is None or encoder is None:
+        return stored
+    return {**encoder.encode(views, without=[PARTS[name] for name in stored if name in PARTS]), **stored}
 
 
 def sample_of(question: Question) -> Sample:
@@ -140,8 +146,7 @@ class ReasonerAnswerer:
         tokenizer = Tokenizer.from_file(str(folder.language("tokenizer")))
         tokenizer.encode_special_tokens = True  # a </s> that somebody says is text
         self._tokenizer = tokenizer
-        inputs = {tensor.name for tensor in graph_specs(folder.preset)["fusion"].inputs}
-        self._needed = {part for part in PARTS if TENSORS.get(part, part) in inputs}
+        self._needed = needed_parts(folder.preset)
         self._bos = special_id(tokenizer, folder.preset.llama.bos_token)
 
     @property
@@ -160,7 +165,7 @@ class ReasonerAnswerer:
             f"{chosen}, at most {decoding.max_tokens} tokens, repeat penalty {decoding.repeat_penalty:g}",
         ]
         if self._stored is not None:
-            parts.append(f"features {getattr(self._stored, 'encoder', RELEASED)}")
+            parts.append(f"features {getattr(self._stored, 'encoder', BY_MMEVERSE)}")
         if settings.utterances:
             parts.append(f"utterances {', '.join(settings.utterances)}")
         return "; ".join(parts)
@@ -186,9 +191,7 @@ class ReasonerAnswerer:
 
     def prefix(self, clip: Opened) -> Float32:
         """(P, hidden) of a clip. ValueError where it shows nothing, or a feature has another shape than this model's."""
-        arrays = clip.stored
-        if clip.views is not None:
-            arrays = {**self._encoder.encode(clip.views, without=[PARTS[name] for name in arrays if name in PARTS]), **arrays}
+        arrays = completed(clip.stored, clip.views, self._encoder)
         shown = {name: array for name, array in arrays.items() if PARTS.get(name) in clip.sample.streams}
         if not shown:
             raise ValueError(f"{clip.sample.key} has none of {', '.join(clip.sample.streams)}; mend its media or leave the clip out")
@@ -203,7 +206,7 @@ class ReasonerAnswerer:
     def score(self, sample: Sample, labels: Sequence[str]) -> Float32 | Exception:
         """(labels,) probabilities of a clip's labels as a robot scores them, or why there are none."""
         try:
-            found = self._look(Opened(sample, self._stored.of(sample) if self._stored is not None else {}))
+            found = self._look(self._kept(sample))
             if isinstance(found, Exception):
                 return found
             return self._reasoner.score_labels(self.prefix(found), labels)
@@ -213,10 +216,12 @@ class ReasonerAnswerer:
     def _find(self, question: Question) -> Opened | Exception:
         """What is known of a clip before it is decoded."""
         try:
-            sample = sample_of(question)
-            return Opened(sample, self._stored.of(sample) if self._stored is not None else {})
+            return self._kept(sample_of(question))
         except CLIP_ERRORS as error:
             return error
+
+    def _kept(self, sample: Sample) -> Opened:
+        return Opened(sample, self._stored.of(sample) if self._stored is not None else {})
 
     def _look(self, clip: Opened | Exception) -> Opened | Exception:
         """With pictures and sound where they are needed. From several threads at once."""

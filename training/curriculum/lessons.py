@@ -24,7 +24,7 @@ from ros2_emollama.model.presets import Preset
 from ros2_emollama.reasoner.prompt import special_id
 from ros2_emollama.reasoner.published import STYLES
 
-from ..benchmarks.reasoning import CLIP_ERRORS, PARTS, TEMPLATES_OF, TENSORS
+from ..benchmarks.reasoning import CLIP_ERRORS, PARTS, TEMPLATES_OF, TENSORS, completed, needed_parts
 from ..benchmarks.registry import FORMS
 from ..features import Arrays, Features
 from ..features_clip import Views
@@ -105,7 +105,7 @@ class Teacher:
         self._tokenizer, self._nothing, self._features, self._encoder = tokenizer, nothing, features, encoder
         self._labels, self._affect, self._utterances = labels or {}, affect or {}, utterances
         self._inputs = {tensor.name: tensor.shape[1:] for tensor in graph_specs(preset)["fusion"].inputs}
-        self._needed = {part for part in PARTS if TENSORS.get(part, part) in self._inputs}
+        self._needed = needed_parts(preset)
         self._style = STYLES[preset.prompt]
         self._ends = tuple(special_id(tokenizer, mark) for mark in (preset.llama.bos_token, preset.llama.eos_token))
 
@@ -142,9 +142,7 @@ class Teacher:
 
     def arrays(self, sample: Sample, looked: Looked) -> Arrays:
         """What of a clip this sample shows, by part. ValueError where that is nothing."""
-        arrays = looked.stored
-        if looked.views is not None and self._encoder is not None:
-            arrays = {**self._encoder.encode(looked.views, without=[PARTS[name] for name in arrays if name in PARTS]), **arrays}
+        arrays = completed(looked.stored, looked.views, self._encoder)
         shown = {name: array for name, array in arrays.items() if PARTS.get(name) in sample.streams and name in self._needed}
         if not shown:
             raise ValueError(f"it shows none of {', '.join(sample.streams)}")

@@ -18,17 +18,16 @@ from torch import nn
 
 from ros2_emollama.encoding import StreamEncoders
 from ros2_emollama.model.folder import find_model, open_folder
-from ros2_emollama.model.graphs import graph_specs
 from ros2_emollama.model.presets import Preset
 from ros2_emollama.pipeline import read_utterances
 
 from ..annotation.commands import tell_problems
-from ..benchmarks.reasoning import PARTS, RELEASED, TENSORS
+from ..benchmarks.reasoning import PARTS, needed_parts
 from ..data_commands import training_clips
 from ..datasets.index import load
 from ..datasets.problems import KINDS, SetProblems
 from ..features import Features, Stored
-from ..features_encoders import Released, RuntimeEncoder
+from ..features_encoders import BY_MMEVERSE, RuntimeEncoder, open_features
 from ..problems import Problems
 from ..records import Clip, Sample
 from ..whole import whole
@@ -118,9 +117,9 @@ class School:
             self.preset = replace(self.preset, labels=labels_of(self.own))
         self.lora = started_lora(self.start, plan.recipe.lora)
         self.micro, self.times = share_of(plan.recipe, accelerator.num_processes, plan.micro_batch)
-        features = _features(plan.features)
+        features = open_features(plan.features)
         found = {OWN: [clip for clip in self.own if clip.split == TRAIN]} if self.own else training_clips(load(plan.index, plan.datasets))
-        online = plan.online or plan.features == RELEASED  # MMEVerse releases no scene
+        online = plan.online or plan.features == BY_MMEVERSE  # MMEVerse releases no scene
         if isinstance(features, Stored) and not online:
             _check_streams(features, self.preset)
         clips = _with_features(found, features, self.problems, online)
@@ -196,16 +195,9 @@ class School:
         return read_utterances([Path(folder) / f"{sample.id}.npy" for folder in self.plan.utterances], self.start)
 
 
-def _features(named: str) -> Features | None:
-    if not named:
-        return None
-    return Released() if named == RELEASED else Stored(Path(named))
-
-
 def _check_streams(features: Stored, preset: Preset) -> None:
     """ValueError where shards were made without a stream that this model sees: it would be missing from every sample."""
-    wanted = {tensor.name for tensor in graph_specs(preset)["fusion"].inputs}
-    lacking = sorted({stream for part, stream in PARTS.items() if TENSORS.get(part, part) in wanted and part not in features.parts})
+    lacking = sorted({PARTS[part] for part in needed_parts(preset) if part not in features.parts})
     if lacking:
         cure = "encode it while training (--online), or make the features again with all streams"
         raise ValueError(f"the features ({features.encoder}) have no {' and no '.join(lacking)}; {cure}")
