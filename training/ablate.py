@@ -11,7 +11,6 @@ Every row has the same seed and the same windows; what differs is said in its na
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from functools import cache
 
@@ -20,6 +19,7 @@ import torch
 from ros2_emollama.model.fusion import FUSIONS
 from ros2_emollama.model.presets import Preset
 
+from .ablation_rows import kept_rows
 from .fit import assemble
 from .language import (
     COGNITION_SCHEDULE,
@@ -33,7 +33,6 @@ from .language import (
 from .loop import Schedule
 from .paths import Paths
 from .perception import PERCEPTION_SCHEDULE, train_perception, window_makers
-from .whole import write_whole
 from .windows_of import KINDS, WindowMaker
 
 STREAMS = {
@@ -49,17 +48,8 @@ Makers = Callable[[], tuple[WindowMaker, WindowMaker]]
 def ablate(groups: Sequence[str], preset: Preset, paths: Paths, steps: int) -> dict[str, dict[str, Row]]:
     """Run the groups that are asked for; group → row → figures. What stands in RUN/ablations.json for as many steps is not made again."""
     path = paths.run / "ablations.json"
-    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if found.get("steps") != steps:
-        found = {"steps": steps}
     makers = cache(lambda: window_makers(assemble(preset, paths, fused=False), paths))  # every row's: the encoders are the same
-    for group in groups:
-        rows = found.setdefault(group, {})
-        for name, work in GROUPS[group](preset, paths, makers, steps).items():
-            if name not in rows:
-                rows[name] = work()
-                write_whole(path, json.dumps(found, indent=1) + "\n")
-    return {group: found[group] for group in groups}
+    return {group: kept_rows(path, steps, group, GROUPS[group](preset, paths, makers, steps)) for group in groups}
 
 
 def _perception(preset: Preset, paths: Paths, makers: Makers, steps: int, name: str, kinds: dict[str, float]) -> Row:

@@ -9,14 +9,15 @@ costs one row; RUN/ablation_<group>.md is the table, beside the published figure
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ros2_emollama.model.folder import open_folder
 
+from ..ablation_rows import kept_rows
 from ..benchmarks.tables import WATERMARK
 from ..whole import write_whole
 from .benching import HEADLINES, Benching, Figures
@@ -52,28 +53,24 @@ def ablate(groups: Sequence[str], plan_for: PlanFor, run: Path, benching: Benchi
     plan_for  (run, stage, start or None) → that stage's plan with `steps` in its recipe; ValueError for a group that is none
     """
     path = run / "ablations.json"
-    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if found.get("steps") != steps:
-        found = {"steps": steps}
     tables = []
     for group in groups:
         if group not in GROUPS:
             raise ValueError(f"a published preset has the groups {', '.join(GROUPS)}, got {group}")
-        rows = found.setdefault(group, {})
-        for name, make in GROUPS[group](plan_for, run / group, steps).items():
-            if name not in rows:
-                model, figures = make()
-                scored = benching.score(model, run / group / name / "predictions", f"{group}: {name}")
-                rows[name] = {**figures, **scored, "fabricated": _fabricated(model)}
-                write_whole(path, json.dumps(found, indent=1) + "\n")
+        made = GROUPS[group](plan_for, run / group, steps)
+        works = {name: partial(_scored, make, benching, run / group / name, f"{group}: {name}") for name, make in made.items()}
+        rows = kept_rows(path, steps, group, works)
         table = run / f"ablation_{group}.md"
         write_whole(table, markdown(group, rows))
         tables.append(table)
     return tables
 
 
-def _fabricated(model: Path) -> bool:
-    return bool(open_folder(model).manifest.info["training"]["fabricated_data"])
+def _scored(make: Row, benching: Benching, folder: Path, title: str) -> dict[str, Any]:
+    """A row trained, then asked all benchmarks."""
+    model, figures = make()
+    scored = benching.score(model, folder / "predictions", title)
+    return {**figures, **scored, "fabricated": bool(open_folder(model).manifest.info["training"]["fabricated_data"])}
 
 
 def _fusions(plan_for: PlanFor, run: Path, steps: int) -> dict[str, Row]:
