@@ -13,8 +13,6 @@ import argparse
 import colorsys
 import csv
 import json
-import os
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +25,7 @@ import numpy as np
 
 from .benchmarks.registry import FORMS
 from .datasets import DataSet, find_set, sets_of
+from .whole import link_or_copy
 
 MARK = "FABRICATED"
 SIDE, FPS, SECONDS, RATE_HZ = 64, 8, 1.0, 16000
@@ -74,10 +73,7 @@ class Studio:
             self.made[name] = source
         place.parent.mkdir(parents=True, exist_ok=True)
         place.unlink(missing_ok=True)
-        try:
-            os.link(self.made[name], place)
-        except OSError:  # another file system, or no links on it
-            shutil.copyfile(self.made[name], place)
+        link_or_copy(self.made[name], place)
 
 
 @cache

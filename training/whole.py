@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,14 @@ def write_whole(path: Path, text: str, errors: str = "strict") -> None:
     """A text in UTF-8."""
     with whole(path) as partial:
         partial.write_text(text, encoding="utf-8", errors=errors)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """A second name for a file; a copy on another file system, or on one without links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def whole_lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:

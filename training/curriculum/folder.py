@@ -6,7 +6,6 @@ Files of the start that did not change are linked, not copied: of 17 GB of Emoti
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from ros2_emollama.model.network import EmotionNetwork
 from ros2_emollama.model.presets import Preset
 from ros2_emollama.model.weights import NETWORK, weight_places
 
+from ..whole import link_or_copy
 from .recipes import Lora
 from .student import PARTS, save_adapter
 
@@ -51,10 +51,7 @@ def write_folder(
 
 def _link(source: Path, target: Path, start: ModelFolder, facts: dict[str, Mapping[str, Any]], name: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source.resolve(), target)
-    except OSError:  # another file system, or no links on it
-        shutil.copyfile(source, target)
+    link_or_copy(source.resolve(), target)
     known = start.manifest.files.get(source.relative_to(start.root).as_posix())
     if known is not None:
         facts[name] = known
