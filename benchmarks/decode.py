@@ -26,6 +26,7 @@ from ros2_emollama.model.folder import MANIFEST, Manifest, write_manifest
 from ros2_emollama.model.presets import TINY
 
 from .random_llama import SHAPES, VOCABULARY, write_random_llama
+from .report import tell
 
 BANDWIDTH_BYTES = 1 << 30
 Q4_0_BITS = 4.5
@@ -178,9 +179,7 @@ def main(argv: list[str] | None = None) -> int:
     except (RuntimeError, ValueError, OSError, subprocess.SubprocessError) as error:
         print(f"decode: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(report, indent=1))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    tell(report, arguments.json)
     return 0
 
 

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from .report import tell
+
 TOKENS = 16
 KINDS = {"rss_mb": "VmRSS", "anonymous_mb": "RssAnon", "file_mb": "RssFile", "peak_mb": "VmHWM"}
 """Ours → the kernel's. Pages of a file are given back when memory is short, anonymous ones are not."""
@@ -132,9 +134,7 @@ def main(argv: list[str] | None = None) -> int:
     except (RuntimeError, OSError) as error:
         print(f"memory: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(report, indent=1))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    tell(report, arguments.json)
     return 0
 
 

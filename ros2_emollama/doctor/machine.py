@@ -47,6 +47,11 @@ class Machine:
         except OSError:
             return ""
 
+    @property
+    def is_jetson(self) -> bool:
+        """By its device tree, or by what L4T leaves."""
+        return "jetson" in self.text("/proc/device-tree/model").lower() or self.path("/etc/nv_tegra_release").is_file()
+
     def may_use(self, path: Path) -> bool:
         """Whether the one who asks may read and write it, by owner, group and mode."""
         facts = path.stat()

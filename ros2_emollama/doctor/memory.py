@@ -68,17 +68,13 @@ def _block_size(folder: ModelFolder) -> int:
     return min(BLOCK_SIZES, key=lambda size: abs(size - wanted))
 
 
-def is_jetson(machine: Machine) -> bool:
-    return "jetson" in machine.text("/proc/device-tree/model").lower() or machine.path("/etc/nv_tegra_release").is_file()
-
-
 def room_of(machine: Machine, ask_gpu: ASKED = free_memory) -> tuple[Room, str]:
     """What is free here, and that in words. ModelFolderError where the kernel does not say."""
     available = machine.memory_mb("MemAvailable")
     if available is None:
         raise ModelFolderError("/proc/meminfo cannot be read: nobody knows what is free; look yourself: free -m")
     host = int(available * MB)
-    if is_jetson(machine):
+    if machine.is_jetson:
         return Room(host, unified=True), f"{available:.0f} MB available to CPU and GPU together (Jetson)"
     gpu = ask_gpu()
     if gpu is None:

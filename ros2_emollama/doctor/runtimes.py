@@ -46,7 +46,7 @@ def memory(machine: Machine) -> Finding:
 def gpu(machine: Machine) -> Finding:
     """An NVIDIA GPU, or a Jetson by its device tree."""
     board = machine.text("/proc/device-tree/model")
-    if "jetson" in board.lower() or machine.path("/etc/nv_tegra_release").is_file():
+    if machine.is_jetson:
         return ok("gpu", f"{board or 'a Jetson'} {machine.text('/etc/nv_tegra_release').partition(',')[0]}".strip())
     if not machine.glob("/dev/nvidia[0-9]*"):
         return note(
