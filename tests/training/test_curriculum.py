@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import multiprocessing
-import os
 import shutil
-import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +27,17 @@ from ros2_emollama.runtime.factory import open_runtime  # noqa: E402
 from ros2_emollama.types import Float32  # noqa: E402
 from tests.core.clips import write_clip  # noqa: E402
 from tests.training.curriculum_room import SMALL, Room, alone, make_room, weights_of  # noqa: E402
+from tests.training.in_processes import in_processes, stage_without_dropout, state_through_shards  # noqa: E402
 from training.__main__ import main  # noqa: E402
 from training.benchmarks.reasoning import PARTS, Opened, Settings, open_answerer  # noqa: E402
 from training.curriculum import teach  # noqa: E402
 from training.curriculum.lessons import Teacher, label_places  # noqa: E402
-from training.curriculum.loop import Diverged, NothingUsed, make_optimizer, parameter_groups  # noqa: E402
+from training.curriculum.loop import Diverged, NothingUsed, parameter_groups  # noqa: E402
 from training.curriculum.plan import Plan  # noqa: E402
 from training.curriculum.recipes import RECIPES, Lora  # noqa: E402
 from training.curriculum.start import TINY_V1, TINY_V2, write_start  # noqa: E402
-from training.curriculum.state import load_state, newest, save_state  # noqa: E402
-from training.curriculum.teach import School, read_log, run_stage, without_dropout  # noqa: E402
+from training.curriculum.state import newest  # noqa: E402
+from training.curriculum.teach import School, read_log, run_stage  # noqa: E402
 from training.datasets.index import load  # noqa: E402
 from training.features import Stored, compute  # noqa: E402
 from training.instructions_tokens import NO_LOSS  # noqa: E402
@@ -111,36 +109,11 @@ def test_another_run_does_not_go_on_from_it(room: Room, trained: Path, tmp_path:
         (trained / "stage1" / "aside").rename(trained / "stage1" / "model")
 
 
-def _process(rank: int, world: int, port: int, work: Callable[[], object]) -> None:
-    told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    os.environ.update({name: str(value) for name, value in told.items()}, ACCELERATE_USE_CPU="true")
-    torch.set_num_threads(1)
-    work()
-
-
-def in_processes(world: int, work: Callable[[], object]) -> None:
-    """Forked, so that nothing is imported again."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=_process, args=(rank, world, port, work)) for rank in range(world)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-    assert [process.exitcode for process in processes] == [0] * world
-
-
-@pytest.mark.slow  # forked: waits for ever where the process has used OpenMP threads before, so it is run apart, with OMP_NUM_THREADS=1
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of fork in a process with threads
-def test_two_processes_have_the_loss_of_one_with_twice_the_batch(room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_have_the_loss_of_one_with_twice_the_batch(room: Room, tmp_path: Path) -> None:
     """Without dropout, whose draws are each process's own. Gradients are averaged too, or later losses would part."""
-    student = School.student
-    monkeypatch.setattr(School, "student", lambda self: without_dropout(student(self)))
-    run_stage(room.plan(tmp_path / "one"), alone())
-    run_stage(room.plan(tmp_path / "parts", SMALL, micro_batch=1, checkpointing=True), alone())
-    in_processes(2, lambda: run_stage(room.plan(tmp_path / "two"), alone()))
+    stage_without_dropout(room.plan(tmp_path / "one"))
+    stage_without_dropout(room.plan(tmp_path / "parts", SMALL, micro_batch=1, checkpointing=True))
+    in_processes(2, stage_without_dropout, room.plan(tmp_path / "two"))
     told = {name: [line["loss"] for line in read_log(tmp_path / name / "stage1")] for name in ("one", "parts", "two")}
     assert len(told["one"]) == 6 and told["one"][-1] != pytest.approx(told["one"][0], rel=1e-3)
     np.testing.assert_allclose(told["two"], told["one"], rtol=1e-4)
@@ -148,28 +121,11 @@ def test_two_processes_have_the_loss_of_one_with_twice_the_batch(room: Room, tmp
     assert json.loads((tmp_path / "two" / "stage1" / "run.json").read_text())["processes"] == 2
 
 
-@pytest.mark.slow  # forked, as above
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_model_in_shards_keeps_and_takes_the_state_of_a_whole_one(room: Room, trained: Path, tmp_path: Path) -> None:
     """As FSDP shards it, frozen parts of another type and all; so a run may go on with more GPUs, or with one."""
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
-
     path = newest(trained / "stage1")
     assert path is not None
-
-    def work() -> None:
-        school = School(room.plan(tmp_path), alone())
-        student = school.student()
-        mesh = init_device_mesh("cpu", (2,))
-        for layer in student.llama.model.layers:
-            fully_shard(layer, mesh=mesh)
-        fully_shard(student, mesh=mesh)
-        optimizer = make_optimizer(student, SMALL)
-        load_state(path, student, optimizer)
-        save_state(tmp_path / "stage1", 6, student, optimizer, school.accelerator.is_main_process, {})
-
-    in_processes(2, work)
+    in_processes(2, state_through_shards, room.plan(tmp_path), path)
     for name, value in weights_of(trained).items():
         torch.testing.assert_close(weights_of(tmp_path)[name], value, rtol=0, atol=0)
     before, after = (
