@@ -2,12 +2,16 @@
 
 Graph by graph, so that only one graph's weights are in memory; the language model layer by layer. Half floats are drawn, for the files keep
 those. Its labels and words mean nothing.
+
+    python -m benchmarks.random_model --preset emotion_llama_v2 --layers 2 --runtime both --output DIR    full width, two layers
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,12 +20,12 @@ from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm
 
-from export.quantize_llama import quantize_llama
+from export.quantize_llama import RUNTIMES, QuantizeError, quantize_llama
 from export.to_onnx import export_graph
 from ros2_emollama.model.folder import Manifest, write_manifest
 from ros2_emollama.model.graphs import graph_specs
 from ros2_emollama.model.network import BEHIND_ENCODERS, EmotionNetwork
-from ros2_emollama.model.presets import EMOTION_LLAMA_V2, Preset
+from ros2_emollama.model.presets import EMOTION_LLAMA_V2, PRESETS, Preset
 from ros2_emollama.model.streams import EvaPreset, LlamaPreset, WhisperPreset
 
 from .random_llama import write_random_llama
@@ -118,3 +122,41 @@ def hugging_face_sizes(llama: LlamaPreset) -> dict[str, int]:
         "num_key_value_heads": llama.kv_heads,
         "intermediate_size": llama.intermediate,
     }
+
+
+def shallow(preset: Preset, layers: int) -> Preset:
+    """The same widths with `layers` of each net. ValueError for a preset of another kind than the published ones."""
+    if not isinstance(preset.vision, EvaPreset):
+        raise ValueError(f"{preset.name} has no layers to leave out; leave out --layers")
+    vision = dataclasses.replace(preset.vision, scene_blocks=layers, frame_blocks=layers + 1 if preset.vision.frame_blocks else 0)
+    audio, llama = (dataclasses.replace(part, layers=layers) for part in (preset.audio, preset.llama))
+    return dataclasses.replace(preset, vision=vision, audio=audio, llama=llama)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.random_model", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--preset", default="emotion_llama_v2", choices=sorted(PRESETS), help="(%(default)s)")
+    parser.add_argument("--layers", type=int, metavar="N", help="of EVA, of the sound's encoder and of the language model (all)")
+    parser.add_argument("--runtime", default="onnxruntime", choices=(*RUNTIMES, "both"), help="of the language model (%(default)s)")
+    parser.add_argument("--block-size", type=int, default=32, help="weights that share a scale (%(default)s)")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = make_parser().parse_args(argv)
+    runtimes = RUNTIMES if arguments.runtime == "both" else (arguments.runtime,)
+    try:
+        preset = PRESETS[arguments.preset]
+        if arguments.layers is not None:
+            preset = shallow(preset, arguments.layers)
+        errors = write_random_model(arguments.output, preset, block_size=arguments.block_size, runtimes=runtimes)
+    except (QuantizeError, ValueError, OSError) as error:
+        print(f"random_model: {error}", file=sys.stderr)
+        return 2
+    print(f"{arguments.output}: largest difference from torch " + ", ".join(f"{name} {value:.1e}" for name, value in errors.items()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -12,6 +12,7 @@ import contextlib
 import inspect
 import io
 import json
+import logging
 import shutil
 import sys
 import tempfile
@@ -44,6 +45,7 @@ LARGE = 256  # numbers; smaller ones are not worth a node
 EXAMPLE_SIZES = {"N": 3, "T": 7}  # more than one, and different: what is equal by chance the exporter takes for equal always
 OTHER_SIZES = ({"N": 1, "T": 5}, {"N": 5, "T": 9})
 ONE_FILE_BYTES = 1 << 30  # of weights; protobuf ends at 2 GiB, so larger graphs keep them in a file beside
+REGISTRATION = "torch.onnx._internal.exporter._registration"  # warns of each operator of torchvision, which no network here has
 
 
 class ExportError(RuntimeError):
@@ -67,6 +69,7 @@ def export_graph(network: EmotionNetwork, spec: GraphSpec, path: Path) -> float:
     module, rng = network.graph(spec.name).eval(), np.random.default_rng(0)
     inputs = example_inputs(spec, rng, EXAMPLE_SIZES)
     free = [{i: torch.export.Dim.DYNAMIC for i, size in enumerate(tensor.shape) if isinstance(size, str)} for tensor in spec.inputs]
+    logging.getLogger(REGISTRATION).setLevel(logging.ERROR)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         program = torch.onnx.export(

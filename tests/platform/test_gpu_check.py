@@ -78,3 +78,18 @@ def test_an_unknown_model_ends_with_the_known_ones(tmp_path: Path, capsys: pytes
     pytest.importorskip("torch")
     assert gpu_check.main(["--model", "random:v9", "--folder", str(tmp_path)]) == 2
     assert "small_v2, nano" in capsys.readouterr().err
+
+
+def test_a_published_preset_at_two_layers_keeps_its_widths_and_nano_has_none_to_leave_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    from benchmarks.random_model import main, shallow
+    from ros2_emollama.model.presets import EMOTION_LLAMA, EMOTION_LLAMA_V2
+
+    for preset in (EMOTION_LLAMA, EMOTION_LLAMA_V2):
+        short = shallow(preset, 2)
+        assert (short.audio.layers, short.llama.layers, short.llama.hidden, short.vision.width) == (2, 2, 4096, 1408)
+        assert bool(short.vision.frame_blocks) == bool(preset.vision.frame_blocks)
+    assert main(["--preset", "nano", "--layers", "2", "--output", str(tmp_path)]) == 2
+    assert "leave out --layers" in capsys.readouterr().err
