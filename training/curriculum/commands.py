@@ -51,7 +51,7 @@ def add_rehearse(commands: Commands, data: str) -> None:
         "rehearse", help="the whole curriculum in miniature on made-up data: fabricate, annotate, two stages, all benchmarks, a table"
     )
     rehearse.add_argument("--run", default="runs/tiny", metavar="DIR", help="where everything goes (%(default)s)")
-    rehearse.add_argument("--steps", type=int, default=300, help="of each stage; joint training takes twice as many (%(default)s)")
+    rehearse.add_argument("--steps", type=int, default=600, help="of each stage; joint training takes twice as many (%(default)s)")
     rehearse.add_argument("--per-label", type=int, default=2, help="made-up clips of each label in each split (%(default)s)")
     rehearse.add_argument("--wheels", default=f"{data}/emotion_wheel", metavar="DIR", help="MERTools' emotion_wheel folder (%(default)s)")
     rehearse.add_argument("--threads", type=int, default=1, help="CPU threads (%(default)s)")
