@@ -67,7 +67,7 @@ V1 = Recipe(steps=30_000, learning_rate=1e-5)
 V1_SECOND = Recipe(steps=30_000, learning_rate=1e-6, warmup_steps=0)
 OWN = Recipe(steps=2000, warmup_steps=100)
 TINY = Recipe(
-    steps=300,
+    steps=600,
     batch=8,
     learning_rate=1e-2,
     least_rate=1e-4,
