@@ -146,6 +146,11 @@ def test_in_bfloat16_what_is_trained_stays_float32(room: Room, tmp_path: Path) -
     assert {value.dtype for value in weights_of(tmp_path).values()} == {torch.float32}
 
 
+def test_a_start_that_is_asked_in_words_of_its_own_is_refused_with_the_way_to_train_it(room: Room, nano: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"nano.*make train-nano"):
+        run_stage(dataclasses.replace(room.plan(tmp_path), start=nano), alone())
+
+
 def test_a_batch_that_cannot_be_shared_out_is_refused(room: Room, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="must divide a process's share of 4"):
         run_stage(room.plan(tmp_path, micro_batch=3), alone())

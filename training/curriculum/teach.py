@@ -22,7 +22,7 @@ from ros2_emollama.model.presets import Preset
 from ros2_emollama.pipeline import read_utterances
 
 from ..annotation.commands import tell_problems
-from ..benchmarks.reasoning import PARTS, needed_parts
+from ..benchmarks.reasoning import PARTS, answers_in_words, needed_parts
 from ..data_commands import training_clips
 from ..datasets.index import load
 from ..datasets.problems import KINDS, SetProblems
@@ -110,6 +110,11 @@ class School:
     def __init__(self, plan: Plan, accelerator: Accelerator) -> None:
         self.plan, self.accelerator = plan, accelerator
         self.start = open_folder(find_model(str(plan.start)))
+        if not answers_in_words(self.start.preset):
+            raise ValueError(
+                f"{self.start.root} is asked in a way of its own ({self.start.preset.prompt}) and trained by its own recipe: make train-nano; "
+                "give --start a model of a published kind"
+            )
         self.problems = SetProblems(plan.strict, kinds=(*KINDS, NO_FEATURES, NOT_USED))
         self.own = read_own(plan.csv, self.problems) if plan.csv else []
         self.preset = changed_preset(self.start.preset, plan.head, plan.fusion, plan.affect)
