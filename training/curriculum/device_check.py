@@ -21,11 +21,11 @@ from ros2_emollama.model.graphs import graph_specs
 from ros2_emollama.model.presets import Preset
 
 from ..instructions_tokens import NO_LOSS
+from ..state import trained_tensors
 from ..whole import write_whole
 from .lessons import NO_LABEL, Lesson
 from .loop import Pace, share_of, train
 from .recipes import Recipe
-from .state import trained_tensors
 from .student import changed_preset, random_student, recompute_activations
 from .teach import DTYPES, read_log
 

@@ -19,10 +19,10 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ..state import load_state, newest, save_state
 from ..whole import whole_lines, write_whole
 from .lessons import Lesson
 from .recipes import Recipe
-from .state import load_state, newest, save_state
 from .student import Losses, Student
 
 NO_DECAY = ("bias", "ln", "bn")

@@ -30,6 +30,7 @@ from ..features import Features, Stored
 from ..features_encoders import BY_MMEVERSE, RuntimeEncoder, open_features
 from ..problems import Problems
 from ..records import Clip, Sample
+from ..state import claim, newest
 from ..whole import whole
 from .folder import write_folder
 from .lessons import NOT_USED, Lesson, Nothing, Teacher, affect_of, label_places, lessons, nothing_of, repeated
@@ -37,7 +38,6 @@ from .loop import Pace, share_of, train
 from .own import NAME as OWN
 from .own import TRAIN, OwnNumbers, labels_of, measure_own, read_own
 from .plan import Plan, numbers_of
-from .state import claim, newest
 from .student import Student, changed_preset, make_student, recompute_activations, started_lora
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
-from ..whole import write_whole
+from .whole import write_whole
 
 WHOLE = {"full_state_dict": True, "cpu_offload": True}
 FREE = ("micro_batch", "workers", "save_every", "log_every", "processes", "checkpointing")
