@@ -30,9 +30,9 @@ from .language import (
     make_tokenizer,
     train_stage,
 )
-from .loop import Schedule
 from .paths import Paths
 from .perception import PERCEPTION_SCHEDULE, train_perception, window_makers
+from .schedule import Schedule
 from .windows_of import KINDS, WindowMaker
 
 STREAMS = {

@@ -7,11 +7,9 @@ only and the checkpoint holds everything else, so a run that was killed goes on 
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,33 +17,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from .schedule import Schedule
 from .whole import whole
 
 BAR_POSITION = "EMOLLAMA_BAR_POSITION"
 """Environment variable: the line of this process's progress bar, where several trainings share a terminal."""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """steps of batch each; one-cycle learning rate: linear warm-up, cosine to a hundredth."""
-
-    steps: int
-    batch: int
-    learning_rate: float
-    weight_decay: float = 0.02
-    warmup: float = 0.1
-    ema: float = 0.998
-    clip: float = 1.0
-    seed: int = 42
-    validate_every: int = 500
-    checkpoint_every: int = 200
-
-    def rate(self, step: int) -> float:
-        warm = max(1, round(self.warmup * self.steps))
-        if step < warm:
-            return self.learning_rate * (step + 1) / warm
-        progress = (step - warm) / max(1, self.steps - warm)
-        return self.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
 
 
 class Average:

@@ -14,10 +14,11 @@ from ros2_emollama.model.network import EmotionNetwork
 
 from .bank import face_bank, scene_bank, voice_bank
 from .draws import Mixup
-from .loop import Schedule, fit, recall_figures
+from .loop import fit, recall_figures
 from .measures import Norms
 from .paths import Paths
 from .readout import told_ranks
+from .schedule import Schedule
 from .scores import best_temperature
 from .windows_of import KINDS, Batch, WindowMaker
 

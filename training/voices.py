@@ -17,9 +17,10 @@ from .dice import Dice
 from .draws import Mixup, balanced
 from .faces import measure_loss
 from .hearing import Ear, Heard
-from .loop import Schedule, fit, recall_figures
+from .loop import fit, recall_figures
 from .measures import Norms, read_measures, scales
 from .paths import Paths
+from .schedule import Schedule
 from .sounds import Sound, heard, plain
 from .voice_measures import VOICE_MEASURES
 

@@ -22,7 +22,8 @@ from training.compose import ViewOptions, compose  # noqa: E402
 from training.data import Faces, Voices, prepare_faces, prepare_voices  # noqa: E402
 from training.evaluate import RowError, read_manifest  # noqa: E402
 from training.locate import overlap, targets_of  # noqa: E402
-from training.loop import Schedule, fit  # noqa: E402
+from training.loop import fit  # noqa: E402
+from training.schedule import Schedule  # noqa: E402
 from training.scores import bootstrap_uar, report_of  # noqa: E402
 from training.sounds import heard  # noqa: E402
 

@@ -147,8 +147,7 @@ def _step(
     whole = recipe.batch
     loss = (answer + pace.head_weight * (head + affect)) / whole
     if not math.isfinite(loss):
-        cure = "lower --learning-rate, clip gradients (--clip 1), or take --precision bf16 instead of fp16"
-        raise Diverged(f"the loss is {loss} at step {step + 1}; {cure}, and the same command goes on from the last state")
+        raise Diverged(f"the loss is {loss} at step {step + 1}; {recipe.CURE}, and the same command goes on from the last state")
     if recipe.clip > 0:
         accelerator.clip_grad_norm_(model.parameters(), recipe.clip)
     optimizer.step()
