@@ -4,7 +4,7 @@
     streams     perception on windows with both streams and with either; on windows with one alone
     curriculum  describe then cognition, against both at once
 
-In:  RUN with the encoders' weights. Out: RUN/ablation_*.state.pt (each goes on after a stop), RUN/ablations.json, and a table.
+In:  RUN with the encoders' weights. Out: RUN/ablation_* with log and state (each goes on after a stop), RUN/ablations.json, and a table.
 Every row has the same seed and the same windows; what differs is said in its name. Figures are on val people.
 """
 
