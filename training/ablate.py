@@ -4,7 +4,7 @@
     streams     perception on windows with both streams and with either; on windows with one alone
     curriculum  describe then cognition, against both at once
 
-In:  RUN with the encoders' weights. Out: RUN/ablation_*.state.pt (each goes on after a stop), RUN/ablations.json, and a table.
+In:  RUN with the encoders' weights. Out: RUN/ablation_* with log and state (each goes on after a stop), RUN/ablations.json, and a table.
 Every row has the same seed and the same windows; what differs is said in its name. Figures are on val people.
 """
 
@@ -30,9 +30,9 @@ from .language import (
     make_tokenizer,
     train_stage,
 )
-from .loop import Schedule
 from .paths import Paths
 from .perception import PERCEPTION_SCHEDULE, train_perception, window_makers
+from .schedule import Schedule
 from .windows_of import KINDS, WindowMaker
 
 STREAMS = {

@@ -21,9 +21,10 @@ from .data import Faces
 from .dice import Dice
 from .draws import Mixup, balanced
 from .face_measures import FACE_MEASURES
-from .loop import Schedule, fit, recall_figures
 from .measures import Norms, read_measures, scales
 from .paths import Paths
+from .schedule import Schedule
+from .stage import fit, recall_figures
 
 FACE_SCHEDULE = Schedule(steps=8000, batch=128, learning_rate=3e-3, weight_decay=0.05, validate_every=1500)
 SMOOTHING = 0.1

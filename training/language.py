@@ -22,10 +22,11 @@ from ros2_emollama.reasoner.prompt import build_prompt, train_tokenizer
 
 from .cues import Cues
 from .lexicon import FACE_CUES, VOICE_CUES
-from .loop import Schedule, fit
 from .paths import Paths
 from .perception import window_makers
+from .schedule import Schedule
 from .sentences import describe_face, describe_voice, explain, sheet
+from .stage import fit
 from .transcripts import some_transcript
 from .windows_of import KINDS, Batch, WindowMaker
 

@@ -12,8 +12,9 @@ from ros2_emollama.model.vision import Located, Locator, best_box
 
 from .compose import View, compose
 from .data import Faces
-from .loop import Schedule, fit
 from .paths import Paths
+from .schedule import Schedule
+from .stage import fit
 
 LOCATE_SCHEDULE = Schedule(steps=3000, batch=48, learning_rate=3e-3, weight_decay=0.01, validate_every=500)
 

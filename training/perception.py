@@ -14,11 +14,12 @@ from ros2_emollama.model.network import EmotionNetwork
 
 from .bank import face_bank, scene_bank, voice_bank
 from .draws import Mixup
-from .loop import Schedule, fit, recall_figures
 from .measures import Norms
 from .paths import Paths
 from .readout import told_ranks
+from .schedule import Schedule
 from .scores import best_temperature
+from .stage import fit, recall_figures
 from .windows_of import KINDS, Batch, WindowMaker
 
 PERCEPTION_SCHEDULE = Schedule(steps=1500, batch=96, learning_rate=1.5e-3, weight_decay=0.05, validate_every=500)

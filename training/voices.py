@@ -17,10 +17,11 @@ from .dice import Dice
 from .draws import Mixup, balanced
 from .faces import measure_loss
 from .hearing import Ear, Heard
-from .loop import Schedule, fit, recall_figures
 from .measures import Norms, read_measures, scales
 from .paths import Paths
+from .schedule import Schedule
 from .sounds import Sound, heard, plain
+from .stage import fit, recall_figures
 from .voice_measures import VOICE_MEASURES
 
 VOICE_SCHEDULE = Schedule(steps=9000, batch=48, learning_rate=2e-3, weight_decay=0.05, validate_every=1000)

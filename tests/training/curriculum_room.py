@@ -14,11 +14,11 @@ from ros2_emollama.model.folder import ModelFolder
 from training.curriculum.plan import Plan
 from training.curriculum.recipes import Lora, Recipe
 from training.curriculum.start import TINY_V2, write_start
-from training.curriculum.state import newest
 from training.datasets.index import Options, build, load
 from training.fabricate import fabricate
 from training.features import compute
 from training.features_encoders import open_runtime_encoder
+from training.state import newest
 
 SMALL = Recipe(steps=6, batch=4, learning_rate=5e-3, warmup_steps=2, clip=1.0, lora=Lora(rank=4, alpha=8))
 SETS = ("meld", "ch_sims_v2_s")

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from training.curriculum.loop import make_optimizer
 from training.curriculum.plan import Plan
-from training.curriculum.state import load_state, save_state
 from training.curriculum.teach import School, run_stage, without_dropout
+from training.loop import make_optimizer
+from training.state import load_state, save_state
 
 from .curriculum_room import alone
 

@@ -79,11 +79,11 @@ def test_ablations_compare_equal_steps_and_are_made_once(run: Path, capsys: pyte
     assert found["fusion"]["conv"]["parameters"] < found["fusion"]["conv_attention"]["parameters"]
     assert set(found["curriculum"]) == {"describe, then cognition", "both at once", "cognition alone"}
     assert all(f"| {name} |" in said for rows in (found["fusion"], found["curriculum"]) for name in rows)
-    lines = (run / "ablation_conv_10.log.jsonl").read_text().splitlines()
+    lines = (run / "ablation_conv_10" / "log.jsonl").read_text().splitlines()
     assert json.loads(lines[-1])["step"] == 10
-    stamps = {path: path.stat().st_mtime_ns for path in run.glob("ablation_*.state.pt")}
+    stamps = {path: path.stat().st_mtime_ns for path in run.glob("ablation_*/state-*")}
     assert main([*ask, "--group", "fusion"]) == 0  # nothing is trained again
-    assert stamps == {path: path.stat().st_mtime_ns for path in run.glob("ablation_*.state.pt")}
+    assert stamps == {path: path.stat().st_mtime_ns for path in run.glob("ablation_*/state-*")}
 
 
 def test_what_an_ablation_needs_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

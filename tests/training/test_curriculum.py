@@ -32,16 +32,16 @@ from training.__main__ import main  # noqa: E402
 from training.benchmarks.reasoning import PARTS, Opened, Settings, open_answerer  # noqa: E402
 from training.curriculum import teach  # noqa: E402
 from training.curriculum.lessons import Teacher, label_places  # noqa: E402
-from training.curriculum.loop import Diverged, NothingUsed, parameter_groups  # noqa: E402
 from training.curriculum.plan import Plan  # noqa: E402
 from training.curriculum.recipes import RECIPES, Lora  # noqa: E402
 from training.curriculum.start import TINY_V1, TINY_V2, write_start  # noqa: E402
-from training.curriculum.state import newest  # noqa: E402
-from training.curriculum.teach import School, read_log, run_stage  # noqa: E402
+from training.curriculum.teach import School, run_stage  # noqa: E402
 from training.datasets.index import load  # noqa: E402
 from training.features import Stored, compute  # noqa: E402
 from training.instructions_tokens import NO_LOSS  # noqa: E402
+from training.loop import Diverged, NothingUsed, parameter_groups, read_log  # noqa: E402
 from training.problems import StrictError  # noqa: E402
+from training.state import newest  # noqa: E402
 
 
 @pytest.fixture(scope="module")

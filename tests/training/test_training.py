@@ -1,10 +1,9 @@
-"""Training resumes exactly, draws what it says it draws, and reports what scikit-learn would."""
+"""Training draws what it says it draws, and reports what scikit-learn would."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import tarfile
 from pathlib import Path
 
@@ -22,48 +21,8 @@ from training.compose import ViewOptions, compose  # noqa: E402
 from training.data import Faces, Voices, prepare_faces, prepare_voices  # noqa: E402
 from training.evaluate import RowError, read_manifest  # noqa: E402
 from training.locate import overlap, targets_of  # noqa: E402
-from training.loop import Schedule, fit  # noqa: E402
 from training.scores import bootstrap_uar, report_of  # noqa: E402
 from training.sounds import heard  # noqa: E402
-
-
-class Stopped(Exception):
-    """Stands for a kill in the middle of a run."""
-
-
-def fit_line(run: Path, stop_at: int | None = None) -> dict[str, torch.Tensor]:
-    torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 1))
-    steps = iter(range(1000))
-
-    def loss_of(rng: np.random.Generator, batch: int) -> torch.Tensor:
-        if next(steps) == stop_at:
-            raise Stopped
-        x = torch.from_numpy(rng.standard_normal((batch, 4)).astype(np.float32))
-        return (model(x) - x.sum(1, keepdim=True)).square().mean()
-
-    schedule = Schedule(steps=20, batch=8, learning_rate=0.01, validate_every=10, checkpoint_every=5)
-    fit("line", model, schedule, loss_of, lambda module: {"weight": float(module[0].weight.sum())}, run)
-    return model.state_dict()
-
-
-def test_a_run_that_was_killed_ends_with_the_same_weights(tmp_path: Path) -> None:
-    whole = fit_line(tmp_path / "whole")
-    with pytest.raises(Stopped):
-        fit_line(tmp_path / "killed", stop_at=13)
-    resumed = fit_line(tmp_path / "killed")
-    for name, value in whole.items():
-        torch.testing.assert_close(resumed[name], value, rtol=0, atol=0)
-    lines = (tmp_path / "killed" / "line.log.jsonl").read_text().splitlines()
-    assert json.loads(lines[-1])["step"] == 20
-
-
-def test_a_finished_run_is_only_loaded(tmp_path: Path) -> None:
-    first = fit_line(tmp_path)
-    again = fit_line(tmp_path, stop_at=0)
-    for name, value in first.items():
-        torch.testing.assert_close(again[name], value, rtol=0, atol=0)
-
 
 FACES = np.random.default_rng(0).integers(0, 256, (6, 48, 48), dtype=np.uint8)
 

@@ -85,10 +85,10 @@ def add_device_check(commands: Commands) -> None:
 
 
 def run_device_check(arguments: argparse.Namespace) -> int:
+    from ..loop import open_accelerator
     from .device_check import check, short_recipe
     from .recipes import RECIPES
     from .start import find_start_preset
-    from .teach import open_accelerator
 
     preset, precision = find_start_preset(arguments.preset), precision_of(arguments)
     accelerator = open_accelerator(precision)
@@ -104,7 +104,8 @@ def run_device_check(arguments: argparse.Namespace) -> int:
 
 def run_fit(arguments: argparse.Namespace) -> int:
     """The stages that were asked for, one after the other."""
-    from .teach import open_accelerator, overfit, run_stage
+    from ..loop import open_accelerator
+    from .teach import overfit, run_stage
 
     stages = ["1", "2"] if "all" in arguments.stage else arguments.stage
     if arguments.csv:
@@ -139,9 +140,9 @@ def add_ablate_options(ablate: argparse.ArgumentParser, data: str) -> None:
 
 def run_ablate(arguments: argparse.Namespace, main: Callable[[list[str]], int]) -> int:
     """Both of the paper's tables, or one. `main` runs the program's own commands."""
+    from ..loop import open_accelerator
     from .ablation import GROUPS, ablate
     from .benching import Benching, run_command
-    from .teach import open_accelerator
 
     if arguments.csv or arguments.fusion or arguments.overfit_one_batch:
         raise ValueError("--csv, --fusion and --overfit-one-batch have no place in ablate; leave them out")

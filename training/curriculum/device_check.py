@@ -21,13 +21,14 @@ from ros2_emollama.model.graphs import graph_specs
 from ros2_emollama.model.presets import Preset
 
 from ..instructions_tokens import NO_LOSS
+from ..loop import Loop, Pace, make_optimizer, read_log
+from ..state import trained_tensors
 from ..whole import write_whole
 from .lessons import NO_LABEL, Lesson
-from .loop import Pace, share_of, train
 from .recipes import Recipe
-from .state import trained_tensors
 from .student import changed_preset, random_student, recompute_activations
-from .teach import DTYPES, read_log
+from .task import LessonTask, share_of
+from .teach import DTYPES
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -67,7 +68,7 @@ def check(
     student = random_student(preset, recipe.lora, DTYPES[precision], device)
     if checkpointing:
         recompute_activations(student.llama)
-    size, _ = share_of(recipe, accelerator.num_processes, micro)
+    size, times = share_of(recipe.batch, accelerator.num_processes, micro)
     made = [made_up(preset, size, 1000 * accelerator.process_index + number) for number in range(BATCHES)]
     weights = torch.cuda.memory_allocated() / 1e9 if cuda else None
 
@@ -75,9 +76,10 @@ def check(
         return itertools.cycle(made)
 
     folder = output.with_suffix("")
-    pace = Pace(folder, micro, save_every=recipe.steps + 1, log_every=1)
+    pace = Pace(folder, times, save_every=recipe.steps + 1, log_every=1)
     (folder / "log.jsonl").unlink(missing_ok=True)
-    train(student, recipe, lessons, accelerator, pace)
+    task = LessonTask(lessons, recipe.batch, accelerator.num_processes, device)
+    Loop(student, make_optimizer(student, recipe), recipe, task, accelerator, pace).run()
     lines = read_log(folder)
     times = [line["seconds_per_step"] for line in lines[WARM:] or lines]
     trained, whole = (sum(p.numel() for p in student.parameters() if p.requires_grad or every) for every in (False, True))

@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
+
+from ..schedule import Course
 
 StageName = Literal["1", "2", "joint", "own"]
 STAGES: Mapping[StageName, tuple[str, ...]] = {"1": ("stage1",), "2": ("stage2",), "joint": ("stage1", "stage2"), "own": ()}
@@ -28,13 +30,11 @@ class Lora:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Course):
     """One stage.
 
-    batch         samples a step, over all processes
     warmup_rate   where the learning rate begins
     least_rate    where it ends
-    clip          largest norm of the gradients; 0: not clipped
     """
 
     steps: int = 50_000
@@ -44,16 +44,17 @@ class Recipe:
     warmup_rate: float = 1e-6
     warmup_steps: int = 1000
     weight_decay: float = 0.05
-    betas: tuple[float, float] = (0.9, 0.999)
     clip: float = 0.0
-    seed: int = 42
     lora: Lora = field(default_factory=Lora)
 
+    CURE: ClassVar[str] = "lower --learning-rate, clip gradients (--clip 1), or take --precision bf16 instead of fp16"
+
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 1 or self.warmup_steps < 0:
-            raise ValueError(f"steps and batch must be at least 1, got {self.steps} and {self.batch}")
-        if not 0 < self.learning_rate < 1 or not 0 <= self.least_rate <= self.learning_rate:
-            raise ValueError(f"the learning rate must be in (0, 1) and not below its least, got {self.learning_rate}, {self.least_rate}")
+        super().__post_init__()
+        if self.warmup_steps < 0:
+            raise ValueError(f"warmup_steps must be at least 0, got {self.warmup_steps}")
+        if not 0 <= self.least_rate <= self.learning_rate:
+            raise ValueError(f"the learning rate must not be below its least, got {self.learning_rate}, {self.least_rate}")
 
     def rate(self, step: int) -> float:
         """Learning rate of a step: linear warm-up, then the cosine over all steps, as the published code has it."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,17 +27,19 @@ from ..datasets.index import load
 from ..datasets.problems import KINDS, SetProblems
 from ..features import Features, Stored
 from ..features_encoders import BY_MMEVERSE, RuntimeEncoder, open_features
+from ..loop import Log, Loop, Pace, make_optimizer, open_accelerator
 from ..problems import Problems
 from ..records import Clip, Sample
+from ..state import claim, newest
 from ..whole import whole
 from .folder import write_folder
 from .lessons import NOT_USED, Lesson, Nothing, Teacher, affect_of, label_places, lessons, nothing_of, repeated
-from .loop import Pace, share_of, train
 from .own import NAME as OWN
 from .own import TRAIN, OwnNumbers, labels_of, measure_own, read_own
 from .plan import Plan, numbers_of
-from .state import claim, newest
+from .recipes import Recipe
 from .student import Student, changed_preset, make_student, recompute_activations, started_lora
+from .task import LessonTask, share_of
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -65,9 +66,9 @@ def _train_stage(plan: Plan, accelerator: Accelerator) -> dict[str, float]:
     if accelerator.is_main_process:
         claim(plan.folder, plan.told(school.start.model_id, school.numbers.shares, school.clip_count, accelerator.num_processes))
     accelerator.wait_for_everyone()
-    pace = Pace(plan.folder, plan.micro_batch, plan.save_every, plan.log_every, plan.head_weight)
+    pace = Pace(plan.folder, school.times, plan.save_every, plan.log_every)
     try:
-        figures = train(school.student(), plan.recipe, school.lessons, accelerator, pace).last
+        figures = school.train(school.student(), plan.recipe, school.lessons, pace).last
     finally:
         if school.problems.total:
             school.problems.write(plan.folder / f"problems-{accelerator.process_index}.jsonl")
@@ -82,8 +83,7 @@ def overfit(plan: Plan, steps: int, accelerator: Accelerator | None = None) -> t
     school = School(plan, accelerator)
     student = without_dropout(school.student())
     recipe = replace(plan.recipe, steps=steps, warmup_steps=0, least_rate=plan.recipe.learning_rate, weight_decay=0.0)
-    pace = Pace(plan.folder, plan.micro_batch, steps, 1, plan.head_weight, keep=False)
-    log = train(student, recipe, school.same, accelerator, pace)
+    log = school.train(student, recipe, school.same, Pace(plan.folder, school.times, log_every=1, keep=False))
     return log.first_loss, log.last["loss"]
 
 
@@ -93,15 +93,6 @@ def without_dropout(student: Student) -> Student:
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     return student
-
-
-def open_accelerator(precision: str) -> Accelerator:
-    """One or many processes, as `accelerate launch` or `torchrun` started them. ImportError with the cure."""
-    try:
-        from accelerate import Accelerator
-    except ImportError:
-        raise ImportError("training the published presets needs accelerate and peft: pip install 'ros2-emollama[train]'") from None
-    return Accelerator(mixed_precision=precision)
 
 
 class School:
@@ -121,7 +112,7 @@ class School:
         if self.own:
             self.preset = replace(self.preset, labels=labels_of(self.own))
         self.lora = started_lora(self.start, plan.recipe.lora)
-        self.micro, self.times = share_of(plan.recipe, accelerator.num_processes, plan.micro_batch)
+        self.micro, self.times = share_of(plan.recipe.batch, accelerator.num_processes, plan.micro_batch)
         features = open_features(plan.features)
         found = {OWN: [clip for clip in self.own if clip.split == TRAIN]} if self.own else training_clips(load(plan.index, plan.datasets))
         online = plan.online or plan.features == BY_MMEVERSE  # MMEVerse releases no scene
@@ -151,6 +142,11 @@ class School:
         if self.plan.checkpointing:
             recompute_activations(student.llama)
         return student
+
+    def train(self, student: Student, recipe: Recipe, parts: Callable[[int], Iterator[Lesson]], pace: Pace) -> Log:
+        """See `Loop`."""
+        task = LessonTask(parts, recipe.batch, self.accelerator.num_processes, self.accelerator.device, self.plan.head_weight)
+        return Loop(student, make_optimizer(student, recipe), recipe, task, self.accelerator, pace).run()
 
     def lessons(self, step: int) -> Iterator[Lesson]:
         """This process's batches from a step on."""
@@ -223,9 +219,3 @@ def _with_features(clips: Mapping[str, list[Clip]], features: Features | None, p
             else:
                 kept[name].append(clip)
     return kept
-
-
-def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a stage's log."""
-    path = folder / "log.jsonl"
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []

@@ -1,6 +1,6 @@
 """A stage's state on disk: what is trained, the optimizer, the step, and which run it belongs to. Plain, DDP and FSDP alike.
 
-    STAGE/run.json                       what the run is; another one does not go on from it
+    STAGE/run.json                       what the run is; another one does not go on from it (published presets)
     STAGE/state-00001000/trained.safetensors, optimizer.pt     written whole, then named; the newest counts
 Randomness hangs on seed and step alone, so there is none to keep.
 """
@@ -24,7 +24,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
-from ..whole import write_whole
+from .whole import write_whole
 
 WHOLE = {"full_state_dict": True, "cpu_offload": True}
 FREE = ("micro_batch", "workers", "save_every", "log_every", "processes", "checkpointing")
