@@ -89,7 +89,9 @@ def prompts_of(preset: Preset, tokenizer: Tokenizer) -> Prompts:
     from .published import STYLES, PublishedPrompts
 
     if preset.prompt not in STYLES:
-        raise ValueError(f"preset.prompt must be {NANO}, {BEGUN}, {', '.join(STYLES)}, got {preset.prompt!r}; import or export the model again")
+        raise ValueError(
+            f"preset.prompt must be {NANO}, {BEGUN}, {', '.join(STYLES)}, got {preset.prompt!r}; import or export the model again"
+        )
     return PublishedPrompts(STYLES[preset.prompt], tokenizer, preset)
 
 
