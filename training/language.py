@@ -30,8 +30,8 @@ from .stage import fit
 from .transcripts import some_transcript
 from .windows_of import KINDS, Batch, WindowMaker
 
-DESCRIBE_SCHEDULE = Schedule(steps=300, batch=32, learning_rate=2e-3, weight_decay=0.05, validate_every=300)
-COGNITION_SCHEDULE = Schedule(steps=2200, batch=32, learning_rate=2e-3, weight_decay=0.05, validate_every=1100)
+DESCRIBE_SCHEDULE = Schedule(steps=500, batch=32, learning_rate=2e-3, weight_decay=0.05, validate_every=500)
+COGNITION_SCHEDULE = Schedule(steps=3500, batch=32, learning_rate=2e-3, weight_decay=0.05, validate_every=500)
 DESCRIBE_TASKS = {"emotion": 0.1, "cues": 0.6, "face": 0.15, "voice": 0.15}
 COGNITION_TASKS = {"emotion": 0.05, "cues": 0.1, "face": 0.1, "voice": 0.1, "reason": 0.65}
 OTHER_LABEL_SHARE = 0.15
@@ -183,9 +183,9 @@ def train_stage(
     held_batches = [draw(held, np.random.default_rng((9, i)), 64) for i in range(3)]
     reasons = [draw(held, np.random.default_rng((10, i)), 64, {"reason": 1.0}) for i in range(3)]
 
-    def loss_of(rng: np.random.Generator, batch: int) -> Tensor:
+    def loss_of(rng: np.random.Generator, _: int) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
-            return answer_loss(network, llama, *draw(train, rng, batch))[0]
+            return answer_loss(network, llama, *draw(train, rng, schedule.batch))[0]
 
     def validate(_: nn.Module) -> dict[str, float]:
         loss, right = np.mean([[float(value) for value in answer_loss(network, llama, *batch)] for batch in held_batches], axis=0)

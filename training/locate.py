@@ -62,8 +62,8 @@ def train_locator(preset: Preset, paths: Paths, schedule: Schedule = LOCATE_SCHE
     held_rng = np.random.default_rng(7)
     held = [compose(faces.pictures[faces.where("val")], held_rng, side) for _ in range(800)]
 
-    def loss_of(rng: np.random.Generator, batch: int) -> Tensor:
-        views = [compose(people, rng, side, TRAINED_ON) for _ in range(batch)]
+    def loss_of(rng: np.random.Generator, _: int) -> Tensor:
+        views = [compose(people, rng, side, TRAINED_ON) for _ in range(schedule.batch)]
         pictures = torch.from_numpy(np.stack([view.picture for view in views])).unsqueeze(1)
         with torch.autocast("cpu", torch.bfloat16):
             located = model(pictures)

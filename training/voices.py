@@ -92,7 +92,9 @@ def train_voices(
     known = np.unique(voices.labels[train])
     measures = Measured(paths)
 
-    def loss_of(rng: np.random.Generator, batch: int) -> Tensor:
+    batch = schedule.batch
+
+    def loss_of(rng: np.random.Generator, _: int) -> Tensor:
         places = train[balanced(keys, rng, batch, BALANCE)]
         dice = Dice(rng, batch)
         windows = ear.hear(np.where(rng.random(batch) < SILENT_SHARE, -1, places), rng)
