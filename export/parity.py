@@ -170,7 +170,7 @@ def compare_language(folder: ModelFolder, reference: LlamaSession, other: LlamaS
     tokenizer = Tokenizer.from_file(str(folder.language("tokenizer")))
     prompts = prompts_of(folder.preset, tokenizer)
     prompt = prompts.build("reason", label=percept.state.label, transcript=percept.transcript)
-    before, after = (reference.embed(np.array(ids)) for ids in (prompt.before_prefix, prompt.after_prefix))
+    before, after = (reference.embed(np.array(ids)) for ids in (prompt.before_prefix, prompt.after_prefix + prompt.opening))
     rows = np.concatenate([before, percept.prefix, after])
     for session in (reference, other):
         session.rewind(0)

@@ -20,7 +20,7 @@ from .config import Config
 from .media import Clip, SkippedFrame
 from .pipeline import Pipeline
 from .triggers import ExplanationTriggers, LabelTracker
-from .types import NANOSECONDS, AudioChunk, EmotionState, Window
+from .types import NANOSECONDS, AudioChunk, EmotionState, Frame, Window
 from .windows import WindowAssembler
 
 FORMATS = ("table", "jsonl", "csv")
@@ -73,7 +73,14 @@ class Tally:
         return {label: total / self.records for label, total in self._sums.items()}
 
 
-def windows_of(clip: Clip, assembler: WindowAssembler, on_time: Callable[[float], None] = lambda seconds: None) -> Iterator[Window]:
+class Played(Protocol):
+    """What windows are cut from; a `Clip` is one."""
+
+    def items(self, wants_frame: Callable[[int], bool]) -> Iterator[Frame | AudioChunk | SkippedFrame]:
+        """Frames and sound in the order of their stamps; frames that are not wanted are only told of."""
+
+
+def windows_of(clip: Played, assembler: WindowAssembler, on_time: Callable[[float], None] = lambda seconds: None) -> Iterator[Window]:
     """Every window of a clip, the last ones included. `on_time` hears how far the clip has been read, in seconds."""
     for item in clip.items(assembler.wants_frame):
         if isinstance(item, AudioChunk):

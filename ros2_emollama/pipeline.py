@@ -55,14 +55,38 @@ class _Held:
 
 
 @dataclass(frozen=True)
-class _Sensed:
-    """What encoders and fusion make of a window; `probabilities` is empty without a label head, `affect` (valence, arousal) then NaN."""
+class EncodedWindow:
+    """What the encoders make of a window, before anything is fused.
 
+    tensors  inputs of the fusion graph by name, a batch of one window each (model/graphs.py)
+    faces    each tick's face, as in `EncodedFrame`; None where it has no frame or its encoder looks for none
+    speech   probability that somebody speaks; NaN from an encoder that does not say
+    """
+
+    tensors: dict[str, Float32]
+    faces: list[Float32 | None]
+    speech: float
+
+    @property
+    def newest_faces(self) -> list[Float32]:
+        """Those of the newest second."""
+        return [face for face in self.faces[-PRESENCE_TICKS:] if face is not None]
+
+    @property
+    def face(self) -> float:
+        """Mean presence of the newest faces; 0 where there are none."""
+        newest = self.newest_faces
+        return float(np.mean([face[0] for face in newest])) if newest else 0.0
+
+
+@dataclass(frozen=True)
+class _Sensed:
+    """A window encoded and fused; `probabilities` is empty without a label head, `affect` (valence, arousal) then NaN."""
+
+    encoded: EncodedWindow
     prefix: Float32
     probabilities: Float32
     affect: Float32
-    faces: list[Float32 | None]
-    speech: float
 
 
 class Pipeline:
@@ -166,26 +190,33 @@ class Pipeline:
 
     def _sense(self, window: Window, watch: _Stopwatch) -> _Sensed:
         """All but what the language model says."""
-        frame_tokens, frame_mask, faces = self._frame_stream(window, watch)
-        scene = self._scene_stream(window, watch)
-        audio_tokens, audio_mask, speech = self._audio_stream(window, watch)
+        encoded = self._encode(window, watch)
         with watch.stage("fusion"):
-            fused = self._streams.fuse(
-                {
-                    "frame_tokens": frame_tokens,
-                    "frame_mask": frame_mask,
-                    "scene_tokens": scene["tokens"],
-                    "scene_cls": scene["cls"],
-                    "audio_tokens": audio_tokens,
-                    "audio_mask": audio_mask,
-                    "utterances": self._given_utterances(),
-                }
-            )
+            fused = self._streams.fuse(encoded.tensors)
         present = {"video": any(window.frames), "audio": bool(window.audio_seen.any())}
         prefix = self._streams.assemble(fused["prefix"][0], present, self._after_scene)
         probabilities = fused["probabilities"][0] if self.preset.has_head else np.zeros(0, np.float32)
         affect = fused["affect"][0] if self.preset.has_affect else UNKNOWN_AFFECT
-        return _Sensed(prefix, probabilities, affect, faces, speech)
+        return _Sensed(encoded, prefix, probabilities, affect)
+
+    def encode(self, window: Window) -> EncodedWindow:
+        """A window's tokens, as `perceive` makes them before it fuses them: what fusion and label head can be trained on."""
+        return self._encode(window, _Stopwatch())
+
+    def _encode(self, window: Window, watch: _Stopwatch) -> EncodedWindow:
+        frame_tokens, frame_mask, faces = self._frame_stream(window, watch)
+        scene = self._scene_stream(window, watch)
+        audio_tokens, audio_mask, speech = self._audio_stream(window, watch)
+        tensors = {
+            "frame_tokens": frame_tokens,
+            "frame_mask": frame_mask,
+            "scene_tokens": scene["tokens"],
+            "scene_cls": scene["cls"],
+            "audio_tokens": audio_tokens,
+            "audio_mask": audio_mask,
+            "utterances": self._given_utterances(),
+        }
+        return EncodedWindow(tensors, faces, speech)
 
     def _given_utterances(self) -> Float32:
         """(1, 2, D) of the clip, or zeros."""
@@ -277,8 +308,7 @@ class Pipeline:
         return tokens, mask, speech if loud else 0.0
 
     def _state(self, window: Window, sensed: _Sensed, probabilities: Float32, seconds: dict[str, float]) -> EmotionState:
-        faces, affect = sensed.faces, sensed.affect
-        newest = [face for face in faces[-PRESENCE_TICKS:] if face is not None]
+        encoded, affect = sensed.encoded, sensed.affect
         held = {"video": any(window.frames), "audio": bool(window.audio_seen.any()), "text": bool(window.transcript)}
         return EmotionState(
             start_ns=window.start_ns,
@@ -286,8 +316,8 @@ class Pipeline:
             newest_frame_ns=window.newest_frame_ns,
             labels=self.preset.labels,
             probabilities=tuple(float(p) for p in probabilities),
-            face=self._face_presence(window, newest),
-            speech=sensed.speech,
+            face=self._face_presence(window, encoded),
+            speech=encoded.speech,
             modalities=tuple(name for name, present in held.items() if present),
             valence=float(affect[0]),
             arousal=float(affect[1]),
@@ -295,14 +325,14 @@ class Pipeline:
             stage_seconds=seconds,
             model_id=self._model_id,
             runtime=self._encoders.name,
-            face_box=self._box(window, newest),
+            face_box=self._box(window, encoded.newest_faces),
             missing=window.missing,
         )
 
-    def _face_presence(self, window: Window, newest: list[Float32]) -> float:
+    def _face_presence(self, window: Window, encoded: EncodedWindow) -> float:
         if not self.preset.vision.locates:
             return math.nan if any(window.frames) else 0.0
-        return float(np.mean([face[0] for face in newest])) if newest else 0.0
+        return encoded.face
 
     def _box(self, window: Window, newest: list[Float32]) -> tuple[float, float, float] | None:
         entry = next((entry for entry in reversed(window.frames) if entry), None)

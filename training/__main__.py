@@ -14,6 +14,7 @@ from .annotation import commands as annotation
 from .benchmarks import commands as benchmarks
 from .curriculum import commands as curriculum
 from .curriculum.options import PRESETS, add_fit_options
+from .own import commands as own
 
 
 def _paths(arguments: argparse.Namespace) -> object:
@@ -54,6 +55,8 @@ def _fit(arguments: argparse.Namespace) -> int:
     if arguments.preset in PRESETS:
         torch.set_num_threads(arguments.threads)
         return curriculum.run_fit(arguments)
+    if arguments.csv:
+        return own.run_own(arguments)
 
     from ros2_emollama.model.presets import find_preset
 

@@ -53,7 +53,7 @@ def views_of(
     media = record.media
     if media.image:
         return Views((), _picture(media), None)
-    part = _part(media)
+    part = part_of(media)
     stamps = _stamps(media, part)
     if sampling == "middle":
         part = _middle(part, stamps, seconds)
@@ -84,7 +84,7 @@ def _scene_index(media: Media, total: int) -> int:
     return total // 2
 
 
-def _part(media: Media) -> tuple[int, int]:
+def part_of(media: Media) -> tuple[int, int]:
     """Start and end in nanoseconds of the clip in its video file."""
     start = round((media.start_seconds or 0.0) * NANOSECONDS)
     end = round(media.end_seconds * NANOSECONDS) if media.end_seconds is not None else 1 << 62

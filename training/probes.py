@@ -227,13 +227,14 @@ def nobody(spec: WindowSpec, faces: Sequence[Sample], side: int, count: int, see
         view = compose(patches.astype(np.uint8), rng, side, ViewOptions(nobody=1.0))
         picture = np.repeat((view.picture * 255).round().astype(np.uint8)[..., None], 3, axis=2)
         kind = str(rng.choice(SOUND_KINDS, p=SOUND_SHARES))
-        sound = _sound_of(kind, samples, rng)
+        sound = sound_without_speech(kind, samples, rng)
         return Probe(window_holding(spec, picture, sound), kind=kind)
 
     return ProbeSet(count, make)
 
 
-def _sound_of(kind: str, samples: int, rng: np.random.Generator) -> Float32 | None:
+def sound_without_speech(kind: str, samples: int, rng: np.random.Generator) -> Float32 | None:
+    """(samples,) of one of SOUND_KINDS; None without a microphone."""
     if kind == "no microphone":
         return None
     if kind == "silence":

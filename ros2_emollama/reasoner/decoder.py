@@ -163,9 +163,12 @@ class Reasoner:
             logits = self._question(prefix, prompt, ended)
         except _Ended as end:
             return str(end)
+        for token in prompt.opening:
+            answer.add(token)
         ahead = Lookahead(self._session, self._preset.llama.context, (*self._answers, prompt.after_prefix), self._speculate)
-        room = min(decoding.max_tokens, self._preset.llama.context - self._session.position)
-        for count in range(1, room + 1):
+        begun = len(prompt.opening)
+        room = min(decoding.max_tokens, begun + self._preset.llama.context - self._session.position)
+        for count in range(begun + 1, room + 1):
             if reason := ended():
                 return reason
             token = self._next(logits, answer.ids, decoding, rng)
@@ -190,11 +193,12 @@ class Reasoner:
             self._session.rewind(self._constant_end)
             self._compute(prefix, ended)
             self._prefix = prefix
-        alike = _alike(self._asked, prompt.after_prefix[:-1])  # the last one is always computed: its logits are the result
+        asked = prompt.after_prefix + prompt.opening
+        alike = _alike(self._asked, asked[:-1])  # the last one is always computed: its logits are the result
         self._asked = self._asked[:alike]
         self._session.rewind(self._constant_end + prefix.shape[0] + alike)
-        logits = self._compute(self._embed(prompt.after_prefix[alike:]), ended)
-        self._asked = prompt.after_prefix
+        logits = self._compute(self._embed(asked[alike:]), ended)
+        self._asked = asked
         return logits
 
     def _compute(self, rows: Float32, ended: Callable[[], str]) -> Float32:

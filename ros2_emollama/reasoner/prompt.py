@@ -4,6 +4,7 @@
     [prefix: the window's tokens]
     (They said: "…")                                                           only where there is a transcript
     [task] question                                                            emotion, face, voice, cues or reason
+    (The person seems LABEL:)                                                  only for labels that were learnt after the language model
 Training and run time both call `build_prompt`, so they cannot disagree. A transcript is hostile: control characters and anything that
 looks like one of our marks is taken out, its length is capped in characters and in tokens, and it is quoted.
 """
@@ -13,13 +14,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from ..model.presets import Preset
 
+NANO, BEGUN = "nano", "nano_begun"
 PAD, BOS, EOS, UNK = "<pad>", "<s>", "</s>", "<unk>"
 SPECIAL_TOKENS = (PAD, BOS, EOS, UNK)
 CONSTANT = "You see and hear a person through a robot's camera and microphone."
@@ -30,6 +32,9 @@ QUESTIONS = {
     "cues": "[cues] What is measured?",
     "reason": "[reason] The emotion is {label}. Why?",
 }
+OPENING = "The person seems {label}:"
+"""What an answer to why begins with where the language model never read the model's labels: asked about "calm" it says "fear", but after
+these words it goes on with what it sees and hears (docs/LOG.md)."""
 TRANSCRIPT_CHARACTERS = 160
 QUESTION_CHARACTERS = 160
 TEXT_TOKENS = 96  # of each; a script the tokenizer never saw takes three tokens a character and must not fill the context
@@ -37,10 +42,11 @@ TEXT_TOKENS = 96  # of each; a script the tokenizer never saw takes three tokens
 
 @dataclass(frozen=True)
 class Prompt:
-    """Token ids around the prefix. `before_prefix` is the same for every prompt."""
+    """Token ids around the prefix. `before_prefix` is the same for every prompt; `opening` is what the answer begins with in any case."""
 
     before_prefix: tuple[int, ...]
     after_prefix: tuple[int, ...]
+    opening: tuple[int, ...] = ()
 
 
 class Prompts(Protocol):
@@ -60,27 +66,32 @@ class Prompts(Protocol):
 
 
 class NanoPrompts:
-    """`build_prompt`, with the tokenizer it belongs to."""
+    """`build_prompt`, with the tokenizer it belongs to. begun: answers to why begin with OPENING."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Tokenizer, begun: bool = False) -> None:
+        self._tokenizer, self._begun = tokenizer, begun
         special = {token: special_id(tokenizer, token) for token in SPECIAL_TOKENS}
         self.end = special[EOS]
         self.unsayable = frozenset(special.values()) - {self.end}
         self.after_scene: tuple[int, ...] = ()
 
     def build(self, task: str, label: str = "", transcript: str = "", question: str = "") -> Prompt:
-        return build_prompt(self._tokenizer, task, label, transcript, question)
+        prompt = build_prompt(self._tokenizer, task, label, transcript, question)
+        if not (self._begun and task == "reason"):
+            return prompt
+        return replace(prompt, opening=tuple(plain_ids(self._tokenizer, OPENING.format(label=label))))
 
 
 def prompts_of(preset: Preset, tokenizer: Tokenizer) -> Prompts:
     """How that preset's language model is asked. ValueError when the tokenizer is not its own."""
-    if preset.prompt == "nano":
-        return NanoPrompts(tokenizer)
+    if preset.prompt in (NANO, BEGUN):
+        return NanoPrompts(tokenizer, begun=preset.prompt == BEGUN)
     from .published import STYLES, PublishedPrompts
 
     if preset.prompt not in STYLES:
-        raise ValueError(f"preset.prompt must be nano, {', '.join(STYLES)}, got {preset.prompt!r}; import or export the model again")
+        raise ValueError(
+            f"preset.prompt must be {NANO}, {BEGUN}, {', '.join(STYLES)}, got {preset.prompt!r}; import or export the model again"
+        )
     return PublishedPrompts(STYLES[preset.prompt], tokenizer, preset)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from ros2_emollama.model.presets import LABELS, TINY
 from ros2_emollama.reasoner import Decoding, Reasoner, decoder
-from ros2_emollama.reasoner.prompt import BOS, EOS, PAD, Prompt, train_tokenizer
+from ros2_emollama.reasoner.prompt import BOS, EOS, PAD, Prompt, prompts_of, train_tokenizer
 from ros2_emollama.types import EmotionState, Percept
 from tests.reasoner.toys import VOCABULARY, ScriptedSession
 
@@ -110,6 +110,18 @@ def test_an_answer_that_need_not_be_tidy_goes_on_to_its_cap_and_no_further(token
     said = reasoner.answer(PERCEPT.prefix, prompt, Decoding(20, tidy=False))
     assert (said.text, said.finish_reason, said.token_count) == (("ab." * 7)[:20], "length", 20)
     assert reasoner.answer(PERCEPT.prefix, prompt, Decoding(20)).token_count < 20
+
+
+def test_an_opening_is_said_first_and_the_model_goes_on_from_there(tokenizer_path: Path) -> None:
+    """For labels that the language model never read: what it must not get wrong is said for it."""
+    preset = dataclasses.replace(PRESET, prompt="nano_begun", labels=("calm", *PRESET.labels[1:]))
+    percept = dataclasses.replace(PERCEPT, state=dataclasses.replace(PERCEPT.state, labels=preset.labels, held="calm"))
+    session, parts = ScriptedSession([*ids("z"), END]), []
+    said = Reasoner(session, tokenizer_path, preset).explain(percept, on_text=parts.append)
+    assert said.text == parts[-1] == "The person seems calm:z" and said.finish_reason == "stop"
+    assert prompts_of(preset, TOKENIZER).build("face").opening == () == prompts_of(PRESET, TOKENIZER).build("reason", "calm").opening
+    short = Reasoner(session, tokenizer_path, preset).explain(percept, max_tokens=1)
+    assert (short.text, short.finish_reason) == ("The person seems calm:", "length")
 
 
 def test_a_drawn_answer_of_a_seed_hangs_on_nothing_said_before(tokenizer_path: Path) -> None:

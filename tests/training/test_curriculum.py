@@ -147,7 +147,7 @@ def test_in_bfloat16_what_is_trained_stays_float32(room: Room, tmp_path: Path) -
 
 
 def test_a_start_that_is_asked_in_words_of_its_own_is_refused_with_the_way_to_train_it(room: Room, nano: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"nano.*make train-nano"):
+    with pytest.raises(ValueError, match=r"nano.*fit --preset nano --csv FILE.*make train-nano"):
         run_stage(dataclasses.replace(room.plan(tmp_path), start=nano), alone())
 
 

@@ -17,15 +17,28 @@ PRESETS = ("emotion_llama_v2", "emotion_llama", "emotion_llama_v2_tiny", "emotio
 
 def add_fit_options(fit: argparse.ArgumentParser) -> None:
     """Those of the published presets; numbers left out are the published ones."""
+    own = fit.add_argument_group(
+        "a data set of your own",
+        "For every preset. nano is taught on it in minutes on two cores, and takes of the options below only --steps, --batch, "
+        "--learning-rate, --clip, --seed and --strict.",
+    )
+    own.add_argument(
+        "--csv",
+        default="",
+        metavar="FILE",
+        help="one table beside its files: path,label,split[,transcript,reason,…]; then there is one stage",
+    )
+    own.add_argument(
+        "--start",
+        default="",
+        metavar="DIR",
+        help="model folder to start from (nano: the shipped one; stage 2: what stage 1 of this run made)",
+    )
     data = fit.add_argument_group(
         "published presets: data",
         "Presets of the published kind (" + ", ".join(PRESETS) + "). Several GPUs: accelerate launch -m training fit …",
     )
-    data.add_argument("--start", default="", metavar="DIR", help="model folder to start from (stage 2: what stage 1 of this run made)")
     data.add_argument("--index", default="index", metavar="DIR", help="the clip index (%(default)s)")
-    data.add_argument(
-        "--csv", default="", metavar="FILE", help="a data set of your own: path,label,split[,transcript,reason,…]; then there is one stage"
-    )
     data.add_argument("--datasets", nargs="+", default=[], metavar="NAME", help="these sets only (all of the index)")
     data.add_argument("--ratio", nargs="+", default=[], metavar="NAME=R", help="shares of sets, where not the published ones")
     data.add_argument("--behaviour", default="default", help="of instructions: default, reference or labels-only (%(default)s)")
@@ -50,8 +63,8 @@ def add_fit_options(fit: argparse.ArgumentParser) -> None:
     model.add_argument("--fusion", default="", metavar="NAME", help="conv_attention, conv, attention, q_former or none (as the start)")
 
     how = fit.add_argument_group("published presets: steps")
-    how.add_argument("--steps", type=int, metavar="N")
-    how.add_argument("--batch", type=int, metavar="N", help="samples a step over all processes (4)")
+    how.add_argument("--steps", type=int, metavar="N", help="(as published; a data set of your own 2000, nano 300)")
+    how.add_argument("--batch", type=int, metavar="N", help="samples a step over all processes (4; nano 16 windows)")
     how.add_argument("--micro-batch", type=int, default=0, metavar="N", help="samples a process takes at once (its whole share)")
     how.add_argument("--learning-rate", type=float, metavar="R")
     how.add_argument("--warmup-steps", type=int, metavar="N")

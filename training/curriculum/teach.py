@@ -103,8 +103,9 @@ class School:
         self.start = open_folder(find_model(str(plan.start)))
         if not answers_in_words(self.start.preset):
             raise ValueError(
-                f"{self.start.root} is asked in words of its own and trained by its own recipe: make train-nano; "
-                "give --start a model of a published kind"
+                f"{self.start.root} is asked in a way of its own ({self.start.preset.prompt}) and trained by its own recipes: python -m "
+                "training fit --preset nano --csv FILE on a data set of your own, make train-nano from nothing; or give --start a model of "
+                "a published kind"
             )
         self.problems = SetProblems(plan.strict, kinds=(*KINDS, NO_FEATURES, NOT_USED))
         self.own = read_own(plan.csv, self.problems) if plan.csv else []
