@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ros2_emollama.model.network import EmotionNetwork
 from ros2_emollama.model.vision import best_box, glimpse, normalise
 
-from .compose import compose
+from .compose import TRAINED_ON, compose
 from .data import Faces, Voices
 from .faces import jitter
 from .hearing import Ear
@@ -121,7 +121,7 @@ def scene_bank(network: EmotionNetwork, paths: Paths, split: str, count: int, se
     side = network.preset.vision.locator_pixels
     tokens, cls, found, crops, somebody = [], [], [], [], []
     for _ in tqdm(range(0, count, 32), desc=f"scenes ({split})"):
-        views = [compose(people, rng, side) for _ in range(32)]
+        views = [compose(people, rng, side, TRAINED_ON) for _ in range(32)]
         pictures = torch.from_numpy(np.stack([view.picture for view in views])).unsqueeze(1)
         located = vision.locator(pictures)
         scene_tokens, scene_cls = vision.scene_of(located.trunk)

@@ -30,14 +30,15 @@ from .stage import fit
 from .transcripts import some_transcript
 from .windows_of import KINDS, Batch, WindowMaker
 
-DESCRIBE_SCHEDULE = Schedule(steps=300, batch=32, learning_rate=2e-3, weight_decay=0.05, validate_every=300)
-COGNITION_SCHEDULE = Schedule(steps=2200, batch=32, learning_rate=2e-3, weight_decay=0.05, validate_every=1100)
+DESCRIBE_SCHEDULE = Schedule(steps=500, batch=32, learning_rate=2e-3, weight_decay=0.05, validate_every=500)
+COGNITION_SCHEDULE = Schedule(steps=3500, batch=32, learning_rate=2e-3, weight_decay=0.05, validate_every=500)
 DESCRIBE_TASKS = {"emotion": 0.1, "cues": 0.6, "face": 0.15, "voice": 0.15}
 COGNITION_TASKS = {"emotion": 0.05, "cues": 0.1, "face": 0.1, "voice": 0.1, "reason": 0.65}
 OTHER_LABEL_SHARE = 0.15
 """How often the prompt names another label than the true one, so that the text follows the state even where the state is wrong."""
 TRANSCRIPT_SHARE = 0.4
 """How often the question why comes with what was said, for a model that reads transcripts."""
+GROUPS = 2  # of a batch by length, for what fills up the shorter ones is computed in vain
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,11 @@ class Sample:
 
 
 def make_llama(preset: LlamaPreset) -> LlamaForCausalLM:
-    """A LLaMA of the preset's shape with random weights."""
-    return LlamaForCausalLM(llama_config(preset))
+    """A LLaMA of the preset's shape with random weights, to be trained on a CPU."""
+    return LlamaForCausalLM(llama_config(preset, "eager"))  # sdpa's backward pass takes four times as long there in bfloat16
 
 
-def llama_config(preset: LlamaPreset) -> LlamaConfig:
+def llama_config(preset: LlamaPreset, attention: str = "sdpa") -> LlamaConfig:
     return LlamaConfig(
         hidden_size=preset.hidden,
         num_hidden_layers=preset.layers,
@@ -69,6 +70,7 @@ def llama_config(preset: LlamaPreset) -> LlamaConfig:
         bos_token_id=1,
         eos_token_id=2,
         pad_token_id=0,
+        attn_implementation=attention,
     )
 
 
@@ -122,20 +124,28 @@ def answer_loss(network: EmotionNetwork, llama: LlamaForCausalLM, windows: Batch
     with torch.no_grad():
         streams = network.streams(*windows.inputs())
     prefix = network.prefix(streams)
-    embed = llama.get_input_embeddings()
-    rows, targets = [], []
-    for index, sample in enumerate(samples):
-        tail = torch.tensor(sample.after + sample.answer)
-        rows.append(torch.cat([embed(torch.tensor(sample.before)), prefix[index], embed(tail)]))
-        silent = len(sample.before) + prefix.shape[1] + len(sample.after)
-        targets.append(torch.cat([torch.full((silent,), -100), torch.tensor(sample.answer)]))
-    inputs = nn.utils.rnn.pad_sequence(rows, batch_first=True)
-    wanted = nn.utils.rnn.pad_sequence(targets, batch_first=True, padding_value=-100)
-    logits = llama(inputs_embeds=inputs, use_cache=False).logits[:, :-1].float()
-    wanted = wanted[:, 1:]
-    kept = wanted != -100
-    loss = F.cross_entropy(logits[kept], wanted[kept])
-    return loss, (logits[kept].argmax(-1) == wanted[kept]).float().mean()
+    order = np.argsort([len(sample.after) + len(sample.answer) for sample in samples], kind="stable")
+    told = [_answers(llama, prefix[rows], [samples[row] for row in rows]) for rows in np.array_split(order, min(GROUPS, len(samples)))]
+    logits, wanted = (torch.cat(parts) for parts in zip(*told, strict=True))
+    return F.cross_entropy(logits, wanted), (logits.argmax(-1) == wanted).float().mean()
+
+
+def _answers(llama: LlamaForCausalLM, prefix: Tensor, samples: list[Sample]) -> tuple[Tensor, Tensor]:
+    """prefix (B, P, hidden) → logits (K, vocabulary) of all places before a token of an answer, and those tokens (K,)."""
+    start = len(samples[0].before)
+    end = start + prefix.shape[1]
+    longest = max(len(sample.after) + len(sample.answer) for sample in samples)
+    ids = torch.zeros(len(samples), end + longest, dtype=torch.long)
+    asked = torch.zeros(ids.shape, dtype=torch.bool)
+    for row, sample in enumerate(samples):
+        ids[row, :start] = torch.tensor(sample.before)
+        words = torch.tensor(sample.after + sample.answer)
+        ids[row, end : end + len(words)] = words
+        asked[row, end + len(sample.after) : end + len(words)] = True
+    embedded = llama.get_input_embeddings()(ids)
+    inputs = torch.cat([embedded[:, :start], prefix.to(embedded.dtype), embedded[:, end:]], dim=1)
+    hidden = llama.model(inputs_embeds=inputs, use_cache=False).last_hidden_state
+    return llama.lm_head(hidden[:, :-1][asked[:, 1:]]).float(), ids[asked]
 
 
 def train_language(network: EmotionNetwork, llama: LlamaForCausalLM, tokenizer: Tokenizer, paths: Paths) -> dict[str, float]:
@@ -173,9 +183,9 @@ def train_stage(
     held_batches = [draw(held, np.random.default_rng((9, i)), 64) for i in range(3)]
     reasons = [draw(held, np.random.default_rng((10, i)), 64, {"reason": 1.0}) for i in range(3)]
 
-    def loss_of(rng: np.random.Generator, batch: int) -> Tensor:
+    def loss_of(rng: np.random.Generator, _: int) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
-            return answer_loss(network, llama, *draw(train, rng, batch))[0]
+            return answer_loss(network, llama, *draw(train, rng, schedule.batch))[0]
 
     def validate(_: nn.Module) -> dict[str, float]:
         loss, right = np.mean([[float(value) for value in answer_loss(network, llama, *batch)] for batch in held_batches], axis=0)

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from ros2_emollama.model.presets import Preset
 from ros2_emollama.model.vision import Located, Locator, best_box
 
-from .compose import View, compose
+from .compose import TRAINED_ON, View, compose
 from .data import Faces
 from .paths import Paths
 from .schedule import Schedule
 from .stage import fit
 
-LOCATE_SCHEDULE = Schedule(steps=3000, batch=48, learning_rate=3e-3, weight_decay=0.01, validate_every=500)
+LOCATE_SCHEDULE = Schedule(steps=6000, batch=48, learning_rate=3e-3, weight_decay=0.01, validate_every=1000)
 
 
 def targets_of(views: list[View], cells: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -62,8 +62,8 @@ def train_locator(preset: Preset, paths: Paths, schedule: Schedule = LOCATE_SCHE
     held_rng = np.random.default_rng(7)
     held = [compose(faces.pictures[faces.where("val")], held_rng, side) for _ in range(800)]
 
-    def loss_of(rng: np.random.Generator, batch: int) -> Tensor:
-        views = [compose(people, rng, side) for _ in range(batch)]
+    def loss_of(rng: np.random.Generator, _: int) -> Tensor:
+        views = [compose(people, rng, side, TRAINED_ON) for _ in range(schedule.batch)]
         pictures = torch.from_numpy(np.stack([view.picture for view in views])).unsqueeze(1)
         with torch.autocast("cpu", torch.bfloat16):
             located = model(pictures)

@@ -67,10 +67,10 @@ def train_perception(
         kind: held.batch(held_rng, 300, {kind: 1.0}) for kind in ("both", "face", "voice", "change", "nobody")
     }
 
-    def loss_of(rng: np.random.Generator, batch: int) -> Tensor:
-        windows = train.batch(rng, batch, kinds)
+    def loss_of(rng: np.random.Generator, _: int) -> Tensor:
+        windows = train.batch(rng, schedule.batch, kinds)
         if rng.random() < MIX_SHARE:
-            windows = windows.mixed(Mixup.draw(rng, batch, MIX_ALPHA))
+            windows = windows.mixed(Mixup.draw(rng, schedule.batch, MIX_ALPHA))
         with torch.autocast("cpu", torch.bfloat16):
             logits = network.fuse(*windows.inputs()).logits
         targets = 0.95 * windows.targets + 0.05 / windows.targets.shape[1]

@@ -18,20 +18,21 @@ from .loop import Loop, Pace, make_optimizer, open_accelerator
 from .schedule import Schedule
 
 LossOf = Callable[[np.random.Generator, int], Tensor]
+"""A step's own generator, and which step it is → the loss of a batch."""
 
 
 class Drawn:
-    """See `training.loop.Task`; a part is the step's generator."""
+    """See `training.loop.Task`; a part is the step's generator and the step."""
 
-    def __init__(self, loss_of: LossOf, schedule: Schedule) -> None:
-        self._loss_of, self._schedule = loss_of, schedule
+    def __init__(self, loss_of: LossOf, seed: int) -> None:
+        self._loss_of, self._seed = loss_of, seed
 
-    def parts(self, step: int) -> Iterator[np.random.Generator]:
+    def parts(self, step: int) -> Iterator[tuple[np.random.Generator, int]]:
         for place in itertools.count(step):
-            yield np.random.default_rng((self._schedule.seed, place))
+            yield np.random.default_rng((self._seed, place)), place
 
-    def losses(self, model: nn.Module, part: np.random.Generator) -> tuple[Tensor, Tensor]:
-        loss = self._loss_of(part, self._schedule.batch)
+    def losses(self, model: nn.Module, part: tuple[np.random.Generator, int]) -> tuple[Tensor, Tensor]:
+        loss = self._loss_of(*part)
         return loss, loss.detach().reshape(1)
 
     def figures(self, sums: Sequence[float]) -> dict[str, float]:
@@ -57,7 +58,7 @@ def fit(
     average = Average(module, schedule.ema, schedule.validate_every, validate)
     optimizer = make_optimizer(module, schedule, all_decay=True, fused=True)
     pace = Pace(run / name, save_every=schedule.checkpoint_every, log_every=0)
-    return Loop(module, optimizer, schedule, Drawn(loss_of, schedule), open_accelerator("no", cpu=True), pace, average).run().last
+    return Loop(module, optimizer, schedule, Drawn(loss_of, schedule.seed), open_accelerator("no", cpu=True), pace, average).run().last
 
 
 def recall_figures(predicted: Tensor, truth: Tensor, classes: int) -> dict[str, float]:

@@ -24,7 +24,7 @@ from .sounds import Sound, heard, plain
 from .stage import fit, recall_figures
 from .voice_measures import VOICE_MEASURES
 
-VOICE_SCHEDULE = Schedule(steps=9000, batch=48, learning_rate=2e-3, weight_decay=0.05, validate_every=1000)
+VOICE_SCHEDULE = Schedule(steps=7000, batch=48, learning_rate=2e-3, weight_decay=0.05, validate_every=1000)
 SILENT_SHARE = 0.15
 MIX_SHARE = 0.3
 BALANCE = 0.75  # of corpora and labels: EmoDB has a quarter of the others' voices
@@ -92,7 +92,9 @@ def train_voices(
     known = np.unique(voices.labels[train])
     measures = Measured(paths)
 
-    def loss_of(rng: np.random.Generator, batch: int) -> Tensor:
+    batch = schedule.batch
+
+    def loss_of(rng: np.random.Generator, _: int) -> Tensor:
         places = train[balanced(keys, rng, batch, BALANCE)]
         dice = Dice(rng, batch)
         windows = ear.hear(np.where(rng.random(batch) < SILENT_SHARE, -1, places), rng)

@@ -195,7 +195,9 @@ def worth_telling(one: Judged, room: Room) -> list[Change]:
 
 def _head(preset: Preset, setup: Setup) -> str:
     llama = preset.llama
-    language = f"language model of {llama_matrices(llama) / 1e9:.2g}e9 weights in 4 bits, block {setup.block_size}, context {llama.context}"
+    weights = llama_matrices(llama)
+    size = f"{weights / 1e9:.2g}e9" if weights >= 1e8 else f"{weights / 1e6:.2g}e6"
+    language = f"language model of {size} weights in 4 bits, block {setup.block_size}, context {llama.context}"
     return f"{preset.name}: {language if setup.language else 'without its language model'}"
 
 

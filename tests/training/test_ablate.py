@@ -18,7 +18,11 @@ from ros2_emollama.model.network import EmotionNetwork  # noqa: E402
 from ros2_emollama.model.presets import TINY, FusionPreset  # noqa: E402
 from training.__main__ import main  # noqa: E402
 from training.face_measures import FACE_MEASURES  # noqa: E402
+from training.fit import assemble  # noqa: E402
+from training.language import answer_loss, make_llama, make_tokenizer, sample_of  # noqa: E402
 from training.measures import Norm, Norms  # noqa: E402
+from training.paths import Paths  # noqa: E402
+from training.perception import window_makers  # noqa: E402
 from training.voice_measures import VOICE_MEASURES  # noqa: E402
 
 
@@ -68,6 +72,32 @@ def test_every_fusion_takes_and_gives_what_conv_attention_does() -> None:
         assert all(stream.grad.abs().sum() > 0 for stream in streams), kind
     with pytest.raises(ValueError, match="conv_attention, conv, attention, q_former, none, got 'mean'"):
         make_fusion(5, 6, 7, FusionPreset(method="mean"))
+
+
+def test_a_batch_has_the_loss_of_its_samples_one_by_one(run: Path) -> None:
+    """Whatever is filled up, and in whichever order they go through: each answer's tokens count alike."""
+    paths = Paths(run, run, run)
+    network = assemble(TINY, paths, fused=True)
+    tokenizer, llama = make_tokenizer(TINY.llama, paths), make_llama(TINY.llama).eval()
+    windows = window_makers(network, paths)[0].batch(np.random.default_rng(0), 5)
+    tasks = ("emotion", "reason", "cues", "voice", "reason")
+    samples = [
+        sample_of(tokenizer, cues, target, task, np.random.default_rng(3), 1.0)
+        for cues, target, task in zip(windows.cues, windows.targets, tasks, strict=True)
+    ]
+    with torch.no_grad():
+        loss, right = answer_loss(network, llama, windows, samples)
+    total = count = hits = 0.0
+    prefix = network.prefix(network.streams(*windows.inputs())).detach()
+    for index, sample in enumerate(samples):
+        before, after = (llama.get_input_embeddings()(torch.tensor(ids)) for ids in (sample.before, sample.after + sample.answer))
+        with torch.no_grad():
+            logits = llama(inputs_embeds=torch.cat([before, prefix[index], after])[None]).logits[0, -len(sample.answer) - 1 : -1]
+        wanted = torch.tensor(sample.answer)
+        total += float(torch.nn.functional.cross_entropy(logits, wanted, reduction="sum"))
+        hits += float((logits.argmax(-1) == wanted).sum())
+        count += len(wanted)
+    assert float(loss) == pytest.approx(total / count, rel=1e-5) and float(right) == pytest.approx(hits / count)
 
 
 def test_ablations_compare_equal_steps_and_are_made_once(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,10 +43,10 @@ class Reader(torch.nn.Module):
 def fit_reader(run: Path, stop_at: int | None = None, loss: Callable[[torch.Tensor], torch.Tensor] = lambda loss: loss) -> Reader:
     model, steps = Reader(), iter(range(1000))
 
-    def loss_of(rng: np.random.Generator, batch: int) -> torch.Tensor:
+    def loss_of(rng: np.random.Generator, _: int) -> torch.Tensor:
         if next(steps) == stop_at:
             raise Stopped
-        return loss(model.loss(rng, batch))
+        return loss(model.loss(rng, SCHEDULE.batch))
 
     fit("reader", model, SCHEDULE, loss_of, lambda module: {"weight": float(module.layers[0].weight.sum())}, run)
     return model

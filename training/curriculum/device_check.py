@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import platform
+import shutil
 import statistics
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -77,11 +78,15 @@ def check(
 
     folder = output.with_suffix("")
     pace = Pace(folder, times, save_every=recipe.steps + 1, log_every=1)
-    (folder / "log.jsonl").unlink(missing_ok=True)
+    if accelerator.is_main_process:
+        (folder / "log.jsonl").unlink(missing_ok=True)
+        for state in folder.glob("state-*"):  # an earlier check's: this one trains anew
+            shutil.rmtree(state)
+    accelerator.wait_for_everyone()
     task = LessonTask(lessons, recipe.batch, accelerator.num_processes, device)
     Loop(student, make_optimizer(student, recipe), recipe, task, accelerator, pace).run()
     lines = read_log(folder)
-    times = [line["seconds_per_step"] for line in lines[WARM:] or lines]
+    seconds = [line["seconds_per_step"] for line in lines[WARM:] or lines]
     trained, whole = (sum(p.numel() for p in student.parameters() if p.requires_grad or every) for every in (False, True))
     ends = [statistics.fmean(line["loss"] for line in part) for part in (lines[:BATCHES], lines[-BATCHES:])]
     report = {
@@ -97,8 +102,8 @@ def check(
         "positions": int(made[0].ids.shape[1]),
         "weights_gb": weights,
         "memory_gb": torch.cuda.max_memory_allocated() / 1e9 if cuda else None,
-        "seconds_per_step": statistics.median(times),
-        "positions_per_second": lines[-1]["tokens"] / statistics.median(times),
+        "seconds_per_step": statistics.median(seconds),
+        "positions_per_second": lines[-1]["tokens"] / statistics.median(seconds),
         "loss_first": ends[0],
         "loss_last": ends[1],
         "fell": ends[1] < 0.9 * ends[0],

@@ -130,7 +130,7 @@ def taught_network(
         return _figures(lesson, tokens, labels, apart)
 
     course = replace(plan.course, checkpoint_every=plan.save_every)
-    figures = fit(STAGE, lesson.part, course, lesson.loss, validate, plan.run)
+    figures = fit(STAGE, lesson.part, course, lambda rng, _: lesson.loss(rng, course.batch), validate, plan.run)
     fitted = fit_temperatures(network, tokens, shown, labels, apart) if apart.any() else {}
     return network, {
         "clips": len(clips),
