@@ -120,7 +120,9 @@ class Reasoner:
                 return "cancelled"
             return "deadline" if time.monotonic() - started >= deadline_seconds else ""
 
-        label = percept.state.label if percept.state.label in percept.state.labels else percept.state.likeliest  # asked about nobody
+        label = percept.state.label
+        if label not in percept.state.labels:  # asked about nobody
+            label = percept.state.likeliest if self._prompts.knows_labels else ""
         transcript = percept.transcript if self._preset.llama.reads_transcripts else ""
         prompt = self._prompts.build("reason", label, transcript, question)
         decoding = Decoding(max_tokens, temperature, repeat_penalty=REPEAT_PENALTY if temperature > 0 else 1.0)

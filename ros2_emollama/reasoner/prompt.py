@@ -55,37 +55,41 @@ class Prompts(Protocol):
     end          id that ends an answer
     unsayable    ids of marks that never stand in an answer
     after_scene  ids that stand inside the prefix, after the scene's tokens
+    knows_labels the language model has read this model's labels; where not, nobody seems anything, and is asked about without one
     """
 
     end: int
     unsayable: frozenset[int]
     after_scene: tuple[int, ...]
+    knows_labels: bool
 
     def build(self, task: str, label: str = "", transcript: str = "", question: str = "") -> Prompt:
         """See `build_prompt`."""
 
 
 class NanoPrompts:
-    """`build_prompt`, with the tokenizer it belongs to. begun: answers to why begin with OPENING."""
+    """`build_prompt`, with the tokenizer it belongs to. Where its labels are not known, answers to why begin with OPENING."""
 
-    def __init__(self, tokenizer: Tokenizer, begun: bool = False) -> None:
-        self._tokenizer, self._begun = tokenizer, begun
+    def __init__(self, tokenizer: Tokenizer, knows_labels: bool = True) -> None:
+        self._tokenizer, self.knows_labels = tokenizer, knows_labels
         special = {token: special_id(tokenizer, token) for token in SPECIAL_TOKENS}
         self.end = special[EOS]
         self.unsayable = frozenset(special.values()) - {self.end}
         self.after_scene: tuple[int, ...] = ()
 
     def build(self, task: str, label: str = "", transcript: str = "", question: str = "") -> Prompt:
+        if task != "reason" or self.knows_labels:
+            return build_prompt(self._tokenizer, task, label, transcript, question)
+        if not label:
+            return build_prompt(self._tokenizer, "face", "", transcript, question)
         prompt = build_prompt(self._tokenizer, task, label, transcript, question)
-        if not (self._begun and task == "reason"):
-            return prompt
         return replace(prompt, opening=tuple(plain_ids(self._tokenizer, OPENING.format(label=label))))
 
 
 def prompts_of(preset: Preset, tokenizer: Tokenizer) -> Prompts:
     """How that preset's language model is asked. ValueError when the tokenizer is not its own."""
     if preset.prompt in (NANO, BEGUN):
-        return NanoPrompts(tokenizer, begun=preset.prompt == BEGUN)
+        return NanoPrompts(tokenizer, knows_labels=preset.prompt == NANO)
     from .published import STYLES, PublishedPrompts
 
     if preset.prompt not in STYLES:

@@ -119,6 +119,9 @@ def test_an_opening_is_said_first_and_the_model_goes_on_from_there(tokenizer_pat
     session, parts = ScriptedSession([*ids("z"), END]), []
     said = Reasoner(session, tokenizer_path, preset).explain(percept, on_text=parts.append)
     assert said.text == parts[-1] == "The person seems calm:z" and said.finish_reason == "stop"
+    nobody = dataclasses.replace(percept, state=dataclasses.replace(percept.state, held="unknown"))
+    assert Reasoner(session, tokenizer_path, preset).explain(nobody).text == "z", "nobody seems calm"
+    assert prompts_of(preset, TOKENIZER).build("reason") == prompts_of(preset, TOKENIZER).build("face")
     assert prompts_of(preset, TOKENIZER).build("face").opening == () == prompts_of(PRESET, TOKENIZER).build("reason", "calm").opening
     short = Reasoner(session, tokenizer_path, preset).explain(percept, max_tokens=1)
     assert (short.text, short.finish_reason) == ("The person seems calm:", "length")
