@@ -138,14 +138,14 @@ def _picture(media: Media) -> UInt8:
 
 
 def _sound(media: Media, part: tuple[int, int], seconds: float, sample_rate_hz: int) -> Float32 | None:
-    """Sound of the part, at most `seconds`; None without a sound track. A sound file of its own is the whole part already."""
+    """Sound of the part, at most `seconds`; None without a sound track. A sound file beside a video is the whole part already."""
     path = media.path("audio") or media.path("video")
     if path is None or media.has_audio is False:
         return None
     clip = read_clip(path, sample_rate_hz=sample_rate_hz)
     if not clip.has_audio:
         return None
-    start, end = (0, part[1] - part[0]) if media.audio and media.end_seconds is not None else part
+    start, end = (0, part[1] - part[0]) if media.audio and media.video and media.end_seconds is not None else part
     length = min(end - start, round(seconds * NANOSECONDS))
     pieces, taken, room = [], 0, round(length / NANOSECONDS * sample_rate_hz)
     for item in clip.items(wants_frame=lambda _: False, start_ns=start):

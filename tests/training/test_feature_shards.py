@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("pydantic")
-pytest.importorskip("soundfile")
+soundfile = pytest.importorskip("soundfile")
 
 from ros2_emollama.media import MediaError
 from training.__main__ import main
@@ -207,6 +207,17 @@ def test_a_turn_of_a_dialogue_is_its_part_and_its_half_of_the_picture(trees: Pat
     assert whole.frames[0].shape == (64, 32, 3), "half of 64 columns"
     assert part.frames[0].mean() > 1.3 * whole.frames[0].mean(), "the colour grows brighter, so half a second on it is"
     assert part.samples is not None and len(part.samples) == round(0.3 * RATE_HZ)
+
+
+def test_of_a_sound_file_alone_the_part_is_taken_and_beside_a_video_it_is_the_part(tmp_path: Path) -> None:
+    ramp = np.repeat(np.linspace(0.0, 0.9, 20, dtype=np.float32), RATE_HZ // 10)
+    soundfile.write(tmp_path / "voice.wav", ramp, RATE_HZ)
+    alone = Media(str(tmp_path), audio="voice.wav", start_seconds=1.0, end_seconds=1.5)
+    part = views_of(dataclasses.replace(CLIPS[0], media=alone)).samples
+    assert part is not None and len(part) == RATE_HZ // 2 and part.min() > 0.4
+    Studio(tmp_path).video(tmp_path / "people.mp4", 2, sound=False)
+    beside = views_of(dataclasses.replace(CLIPS[0], media=dataclasses.replace(alone, video="people.mp4"))).samples
+    assert beside is not None and len(beside) == RATE_HZ // 2 and beside.max() < 0.3
 
 
 def test_of_several_people_only_the_one_in_the_box_is_seen(tmp_path: Path) -> None:
