@@ -14,15 +14,15 @@ import pytest
 pytest.importorskip("pydantic")
 soundfile = pytest.importorskip("soundfile")
 
-from ros2_emollama.media import MediaError
-from training.__main__ import main
-from training.datasets import find_set
-from training.datasets.read import read_set
-from training.fabricate import RATE_HZ, Studio, colour_of, fabricate, pitch_of, tones
-from training.features import Arrays, Online, ShardWorker, Stored, compute, read_entries
-from training.features_clip import choose, views_of
-from training.features_encoders import RELEASED, Released, RuntimeEncoder
-from training.records import Clip, Media, Provenance, Sample
+from ros2_emollama.media import MediaError  # noqa: E402
+from training.__main__ import main  # noqa: E402
+from training.datasets import find_set  # noqa: E402
+from training.datasets.read import read_set  # noqa: E402
+from training.fabricate import RATE_HZ, Studio, colour_of, fabricate, pitch_of, tones  # noqa: E402
+from training.features import Arrays, Online, ShardWorker, Stored, compute, read_entries  # noqa: E402
+from training.features_clip import choose, views_of  # noqa: E402
+from training.features_encoders import RELEASED, Released, RuntimeEncoder  # noqa: E402
+from training.records import Clip, Media, Provenance, Sample  # noqa: E402
 
 CLIPS = [Clip(f"c{i}", "meld", "train", Media("/nowhere", video="x.mp4"), Provenance("fabricated", "x.csv", i + 2)) for i in range(11)]
 
