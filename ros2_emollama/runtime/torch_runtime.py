@@ -5,6 +5,7 @@ In float32 on the CPU, unless a device or half floats are asked for: published c
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -70,6 +71,8 @@ class TorchLlama:
         self._model.to(self._device)
         self._context = folder.preset.llama.context
         self._cache = DynamicCache()
+        # transformers from 5.40 on takes it by the new name alone, older versions by the other.
+        self._cache_name = "cache" if "cache" in inspect.signature(type(self._model).forward).parameters else "past_key_values"
 
     @property
     def name(self) -> str:
@@ -107,7 +110,7 @@ class TorchLlama:
     def _logits(self, embeddings: Float32, **more: torch.Tensor) -> Float32:
         rows = torch.from_numpy(embeddings)[None].to(self._device, self._dtype)
         with torch.inference_mode():
-            logits = self._model(inputs_embeds=rows, past_key_values=self._cache, use_cache=True, **more).logits
+            logits = self._model(inputs_embeds=rows, use_cache=True, **{self._cache_name: self._cache}, **more).logits
         found: Float32 = logits[0].float().cpu().numpy()
         return found
 
