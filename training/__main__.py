@@ -13,7 +13,7 @@ from . import data_commands
 from .annotation import commands as annotation
 from .benchmarks import commands as benchmarks
 from .curriculum import commands as curriculum
-from .curriculum.options import PRESETS, add_fit_options
+from .curriculum.options import PRESETS, add_fit_options, refuse_published
 from .own import commands as own
 
 
@@ -57,6 +57,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         return curriculum.run_fit(arguments)
     if arguments.csv:
         return own.run_own(arguments)
+    refuse_published(arguments)
 
     from ros2_emollama.model.presets import find_preset
 

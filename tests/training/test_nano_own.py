@@ -332,6 +332,11 @@ def test_sound_of_its_own_replaces_a_videos(tmp_path: Path) -> None:
     assert heard[-1].audio_seen.sum() <= 2, "without a video the part is one of the sound file"
 
 
+def test_an_option_that_nano_s_own_recipe_would_pass_over_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--stage", "voice", "--steps", "10"]) == 2
+    assert "--steps is for presets of the published kind and for a CSV of your own" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("count", "most"), [(0, 4), (1, 4), (5, 4), (100, 8), (1000, 8)])
 def test_windows_of_a_long_clip_are_spread_over_it(count: int, most: int) -> None:
     made: list[int] = []

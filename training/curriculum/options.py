@@ -86,6 +86,16 @@ def add_fit_options(fit: argparse.ArgumentParser) -> None:
     )
 
 
+def refuse_published(arguments: argparse.Namespace, served: Sequence[str] = ()) -> None:
+    """ValueError naming an option of `add_fit_options` that was given, where none but `served` does anything."""
+    parser = argparse.ArgumentParser()
+    add_fit_options(parser)
+    for name, usual in vars(parser.parse_args([])).items():
+        if name not in served and getattr(arguments, name) != usual:
+            whose = "presets of the published kind" if served else "presets of the published kind and for a CSV of your own"
+            raise ValueError(f"--{name.replace('_', '-')} is for {whose}; leave it out")
+
+
 def precision_of(arguments: argparse.Namespace) -> str:
     import torch
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..curriculum.options import add_fit_options
+from ..curriculum.options import refuse_published
 
 SERVED = ("start", "csv", "strict", "steps", "batch", "learning_rate", "clip", "seed")
 """Of the options that the published presets have."""
@@ -30,8 +30,4 @@ def run_own(arguments: argparse.Namespace) -> int:
 def _refuse_others(arguments: argparse.Namespace) -> None:
     if arguments.stage not in (["all"], ["own"]):
         raise ValueError(f"a CSV of your own is one stage; leave out --stage {' '.join(arguments.stage)}")
-    parser = argparse.ArgumentParser()
-    add_fit_options(parser)
-    for name, usual in vars(parser.parse_args([])).items():
-        if name not in SERVED and getattr(arguments, name) != usual:
-            raise ValueError(f"--{name.replace('_', '-')} is for presets of the published kind; leave it out")
+    refuse_published(arguments, SERVED)
