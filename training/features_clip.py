@@ -52,7 +52,7 @@ def views_of(
     """
     media = record.media
     if media.image:
-        return Views((), _picture(media), None)
+        return Views((), picture_of(media, (LONGEST_SIDE, LONGEST_SIDE)), None)
     part = part_of(media)
     stamps = _stamps(media, part)
     if sampling == "middle":
@@ -89,6 +89,11 @@ def part_of(media: Media) -> tuple[int, int]:
     start = round((media.start_seconds or 0.0) * NANOSECONDS)
     end = round(media.end_seconds * NANOSECONDS) if media.end_seconds is not None else 1 << 62
     return start, end
+
+
+def sound_part_of(media: Media, part: tuple[int, int]) -> tuple[int, int]:
+    """The clip's part in its sound file. One beside a video is the part already where an end says that the video goes on."""
+    return (0, part[1] - part[0]) if media.audio and media.video and media.end_seconds is not None else part
 
 
 def _middle(part: tuple[int, int], stamps: list[int], seconds: float) -> tuple[int, int]:
@@ -128,24 +133,25 @@ def _frames(media: Media, stamps: list[int]) -> list[UInt8]:
     return [got[stamp] for stamp in stamps if stamp in got]
 
 
-def _picture(media: Media) -> UInt8:
+def picture_of(media: Media, fit: tuple[int, int] | None = None) -> UInt8:
+    """The still picture of a clip that is one, made to fit into `fit`. MediaError naming a file that is none."""
     path = media.path("image")
     assert path is not None
-    for item in read_clip(path, fit=(LONGEST_SIDE, LONGEST_SIDE)):
+    for item in read_clip(path, fit=fit):
         if isinstance(item, Frame):
             return item.pixels
     raise MediaError(f"{path} is not a picture; copy it again")
 
 
 def _sound(media: Media, part: tuple[int, int], seconds: float, sample_rate_hz: int) -> Float32 | None:
-    """Sound of the part, at most `seconds`; None without a sound track. A sound file beside a video is the whole part already."""
+    """Sound of the part, at most `seconds`; None without a sound track."""
     path = media.path("audio") or media.path("video")
     if path is None or media.has_audio is False:
         return None
     clip = read_clip(path, sample_rate_hz=sample_rate_hz)
     if not clip.has_audio:
         return None
-    start, end = (0, part[1] - part[0]) if media.audio and media.video and media.end_seconds is not None else part
+    start, end = sound_part_of(media, part)
     length = min(end - start, round(seconds * NANOSECONDS))
     pieces, taken, room = [], 0, round(length / NANOSECONDS * sample_rate_hz)
     for item in clip.items(wants_frame=lambda _: False, start_ns=start):

@@ -11,13 +11,13 @@ from typing import TypeVar
 import numpy as np
 
 from ros2_emollama.analysis import windows_of
-from ros2_emollama.media import MediaError, SkippedFrame, read_clip
+from ros2_emollama.media import SkippedFrame, read_clip
 from ros2_emollama.types import AudioChunk, Frame, Window
 from ros2_emollama.windows import WindowAssembler, WindowSpec
 
 from ..cutout import cut_out
 from ..evaluate import window_holding
-from ..features_clip import part_of
+from ..features_clip import part_of, picture_of, sound_part_of
 from ..records import Media
 
 Item = Frame | AudioChunk | SkippedFrame
@@ -27,10 +27,7 @@ T = TypeVar("T")
 def windows_in(media: Media, spec: WindowSpec) -> Iterator[Window]:
     """The windows of a row. A still picture stands for all frames of one window. MediaError naming a file that cannot be played."""
     if media.image:
-        frame = next((item for item in read_clip(Path(media.root) / media.image) if isinstance(item, Frame)), None)
-        if frame is None:
-            raise MediaError(f"{media.image} is not a picture; copy it again")
-        yield window_holding(spec, cut_out(frame.pixels, media.side, media.box), None)
+        yield window_holding(spec, cut_out(picture_of(media), media.side, media.box), None)
     else:
         yield from windows_of(PlayedPart(media, spec.sample_rate_hz), WindowAssembler(spec))
 
@@ -44,13 +41,11 @@ class PlayedPart:
     def items(self, wants_frame: Callable[[int], bool]) -> Iterator[Item]:
         media, streams = self._media, []
         video, sound = media.path("video"), media.path("audio")
-        start, end = part_of(media)
+        part = part_of(media)
         if video is not None:
-            streams.append(_between(video, self._rate, start, end, wants_frame, (Frame, SkippedFrame) if sound else Item))  # type: ignore[arg-type]
+            streams.append(_between(video, self._rate, *part, wants_frame, (Frame, SkippedFrame) if sound else Item))  # type: ignore[arg-type]
         if sound is not None:
-            # Beside a video, a sound file is the part already where an end says that the video goes on.
-            start, end = (0, end - start) if video is not None and media.end_seconds is not None else (start, end)
-            streams.append(_between(sound, self._rate, start, end, lambda _: False, AudioChunk))
+            streams.append(_between(sound, self._rate, *sound_part_of(media, part), lambda _: False, AudioChunk))
         for item in heapq.merge(*streams, key=lambda item: item.stamp_ns):
             yield replace(item, pixels=cut_out(item.pixels, media.side, media.box)) if isinstance(item, Frame) else item
 
