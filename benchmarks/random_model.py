@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm
 
-from export.quantize_llama import RUNTIMES, QuantizeError, quantize_llama
+from export.quantize_llama import add_runtime_option, quantize_llama, runtimes_of
 from export.to_onnx import export_graph
 from ros2_emollama.model.folder import Manifest, write_manifest
 from ros2_emollama.model.graphs import graph_specs
@@ -137,7 +137,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.random_model", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--preset", default="emotion_llama_v2", choices=sorted(PRESETS), help="(%(default)s)")
     parser.add_argument("--layers", type=int, metavar="N", help="of EVA, of the sound's encoder and of the language model (all)")
-    parser.add_argument("--runtime", default="onnxruntime", choices=(*RUNTIMES, "both"), help="of the language model (%(default)s)")
+    add_runtime_option(parser, "of the language model")
     parser.add_argument("--block-size", type=int, default=32, help="weights that share a scale (%(default)s)")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     return parser
@@ -145,13 +145,12 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
-    runtimes = RUNTIMES if arguments.runtime == "both" else (arguments.runtime,)
     try:
         preset = PRESETS[arguments.preset]
         if arguments.layers is not None:
             preset = shallow(preset, arguments.layers)
-        errors = write_random_model(arguments.output, preset, block_size=arguments.block_size, runtimes=runtimes)
-    except (QuantizeError, ValueError, OSError) as error:
+        errors = write_random_model(arguments.output, preset, block_size=arguments.block_size, runtimes=runtimes_of(arguments.runtime))
+    except (ValueError, OSError) as error:
         print(f"random_model: {error}", file=sys.stderr)
         return 2
     print(f"{arguments.output}: largest difference from torch " + ", ".join(f"{name} {value:.1e}" for name, value in errors.items()))

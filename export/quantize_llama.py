@@ -152,12 +152,22 @@ def _replace_weights(checkpoint: LlamaCheckpoint, target: Path) -> None:
     part.rename(target)
 
 
+def add_runtime_option(parser: argparse.ArgumentParser, about: str) -> None:
+    """--runtime, whose values `runtimes_of` understands."""
+    parser.add_argument("--runtime", choices=(*RUNTIMES, "both"), default="onnxruntime", help=f"{about} (%(default)s)")
+
+
+def runtimes_of(named: str) -> tuple[str, ...]:
+    """Those that --runtime names."""
+    return RUNTIMES if named == "both" else (named,)
+
+
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m export.quantize_llama", description=__doc__.splitlines()[0] if __doc__ else None)
     what = "Hugging Face folder: config.json, safetensors in one file or many, tokenizer.json; plain, or in 4 bits by GPTQ or AWQ"
     parser.add_argument("--llama", required=True, type=Path, metavar="DIR", help=what)
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder in which llama/ is written; its manifest follows")
-    parser.add_argument("--runtime", choices=(*RUNTIMES, "both"), default="onnxruntime", help="whose graph (%(default)s)")
+    add_runtime_option(parser, "whose graph")
     sizes = "weights that share a scale: 32 is 5.0 bits a weight (4.5 in float16), 64 is 4.5, 128 is 4.25 (32, or what GPTQ or AWQ took)"
     parser.add_argument("--block-size", type=int, choices=BLOCK_SIZES, help=sizes)
     parser.add_argument("--precision", default="int4", choices=("int4", "fp32"), help="fp32 only to compare with (%(default)s)")
@@ -169,7 +179,6 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
-    runtimes = RUNTIMES if arguments.runtime == "both" else (arguments.runtime,)
     try:
         language, facts = quantize_llama(
             arguments.llama,
@@ -177,7 +186,7 @@ def main(argv: list[str] | None = None) -> int:
             block_size=arguments.block_size,
             precision=arguments.precision,
             keep_weights=arguments.with_weights,
-            runtimes=runtimes,
+            runtimes=runtimes_of(arguments.runtime),
             half=arguments.half,
             context=arguments.context,
         )

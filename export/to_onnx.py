@@ -36,7 +36,7 @@ from ros2_emollama.model.network import EmotionNetwork
 from ros2_emollama.model.presets import Preset, preset_from_dict
 from ros2_emollama.model.weights import adapter_deltas, load_network, with_delta
 
-from .quantize_llama import RUNTIMES, quantize_llama
+from .quantize_llama import add_runtime_option, quantize_llama, runtimes_of
 
 OPSET = 18
 TOLERANCE = 1e-3
@@ -222,15 +222,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, metavar="DIR", help="model folder to write; with --run")
     blocks = (16, 32, 64, 128, 256)
     parser.add_argument("--block-size", type=int, default=32, choices=blocks, help="weights that share a 4-bit scale (%(default)s)")
-    text = "whose form of the language model (%(default)s)"
-    parser.add_argument("--runtime", choices=(*RUNTIMES, "both"), default="onnxruntime", help=text)
+    add_runtime_option(parser, "whose form of the language model")
     parser.add_argument("--licence", default="", help="licence of the weights, for the manifest")
     parser.add_argument("--without-weights", action="store_true", help="leave out the torch weights, which only comparison needs")
     arguments = parser.parse_args(argv)
     if (arguments.output is None) == (arguments.model is None):
         parser.error("--run needs --output; --model is written to where it lies")
     output = arguments.model or arguments.output
-    runtimes = RUNTIMES if arguments.runtime == "both" else (arguments.runtime,)
+    runtimes = runtimes_of(arguments.runtime)
     try:
         if arguments.model:
             errors = export_folder(arguments.model, block_size=arguments.block_size, runtimes=runtimes)
