@@ -23,7 +23,7 @@ from ros2_emollama.model.presets import LABELS
 from ros2_emollama.pipeline import Pipeline
 from ros2_emollama.types import Float32, Window
 
-from .compose import ViewOptions, compose
+from .compose import ViewOptions, as_rgb, compose
 from .cues import LEAST, Cues, cues_of
 from .data import Faces, Voices
 from .evaluate import still_window
@@ -96,11 +96,11 @@ class Scenes:
         options = ViewOptions(nobody=0.0, second_face=0.0, min_height=SMALLEST)
         view = compose(self._faces.pictures[place : place + 1], rng, VIEW_PIXELS, options)
         x, y, height = (float(value) for value in view.boxes[0])
-        return _rgb(view.picture), (x, y, height), dict(zip(FACE_MEASURES, map(float, self._face_table[place]), strict=True))
+        return as_rgb(view.picture), (x, y, height), dict(zip(FACE_MEASURES, map(float, self._face_table[place]), strict=True))
 
     def _empty(self, rng: np.random.Generator) -> npt.NDArray[np.uint8] | None:
         people = self._faces.pictures[self._face_places[:64]]
-        return _rgb(compose(people, rng, VIEW_PIXELS, ViewOptions(nobody=1.0)).picture)
+        return as_rgb(compose(people, rng, VIEW_PIXELS, ViewOptions(nobody=1.0)).picture)
 
     def _say(self, place: int, pipeline: Pipeline, rng: np.random.Generator) -> tuple[Float32, dict[str, float]]:
         kept = self._voices.voice(place)[-round(pipeline.preset.window_seconds * pipeline.preset.audio.sample_rate_hz) :]
@@ -108,10 +108,6 @@ class Scenes:
         clean = (kept * 10 ** ((level - speaking_level(kept, speaking(kept))) / 20)).clip(-1, 1).astype(np.float32)
         noise = rng.standard_normal(clean.size).astype(np.float32) * np.float32(10 ** ((level + NOISE_DB) / 20))
         return clean + noise, dict(zip(VOICE_MEASURES, map(float, measure_voice(clean)), strict=True))
-
-
-def _rgb(picture: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    return np.repeat((picture[..., None] * 255).round().astype(np.uint8), 3, axis=2)
 
 
 def _room(pipeline: Pipeline, rng: np.random.Generator) -> Float32:

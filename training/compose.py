@@ -104,6 +104,11 @@ def clutter(canvas: Grey, rng: np.random.Generator) -> None:
         canvas[::step, :] = 0.5 * canvas[::step, :] + 0.5 * shade
 
 
+def as_rgb(picture: Grey) -> npt.NDArray[np.uint8]:
+    """(H, W) in [0, 1] → (H, W, 3), as a camera gives it."""
+    return np.repeat((picture * 255).round().astype(np.uint8)[..., None], 3, axis=2)
+
+
 def oval(side: int, rng: np.random.Generator) -> Grey:
     """A soft mask (side, side) in [0, 1]; sometimes nearly the whole square."""
     grid = (np.arange(side, dtype=np.float32) + 0.5) / side * 2 - 1

@@ -23,7 +23,7 @@ from ros2_emollama.model.presets import LABELS
 from ros2_emollama.types import Float32, UInt8, Window
 from ros2_emollama.windows import WindowSpec
 
-from .compose import ViewOptions, background, compose
+from .compose import ViewOptions, as_rgb, background, compose
 from .data import VOICE_SETS, read_index, read_members
 from .evaluate import read_voice, window_holding
 from .sounds import not_speech
@@ -225,10 +225,9 @@ def nobody(spec: WindowSpec, faces: Sequence[Sample], side: int, count: int, see
     def make(index: int) -> Probe:
         rng = np.random.default_rng((seed, index))
         view = compose(patches.astype(np.uint8), rng, side, ViewOptions(nobody=1.0))
-        picture = np.repeat((view.picture * 255).round().astype(np.uint8)[..., None], 3, axis=2)
         kind = str(rng.choice(SOUND_KINDS, p=SOUND_SHARES))
         sound = sound_without_speech(kind, samples, rng)
-        return Probe(window_holding(spec, picture, sound), kind=kind)
+        return Probe(window_holding(spec, as_rgb(view.picture), sound), kind=kind)
 
     return ProbeSet(count, make)
 

@@ -27,7 +27,7 @@ from ros2_emollama.pipeline import Pipeline
 from ros2_emollama.types import UInt8, Window
 from ros2_emollama.windows import WindowSpec
 
-from ..compose import background
+from ..compose import as_rgb, background
 from ..evaluate import window_holding
 from ..features import Arrays, Stored, compute
 from ..probes import SOUND_KINDS, SOUND_SHARES, sound_without_speech
@@ -163,4 +163,4 @@ def _view(rng: np.random.Generator, side: int) -> UInt8 | None:
     if kind < 0.2:
         return None
     grey = np.full((side, side), rng.uniform(0, 1), np.float32) if kind < 0.4 else background(rng, side)
-    return np.repeat((grey * 255).round().astype(np.uint8)[..., None], 3, axis=2)
+    return as_rgb(grey)
