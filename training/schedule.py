@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
 
 @dataclass(frozen=True)
-class Course:
+class Course(ABC):
     """What all schedules have; the curve of the learning rate is each one's own.
 
     batch          samples a step, over all processes
@@ -34,9 +35,9 @@ class Course:
         if not 0 < self.learning_rate < 1:
             raise ValueError(f"the learning rate must be in (0, 1), got {self.learning_rate}")
 
+    @abstractmethod
     def rate(self, step: int) -> float:
         """Learning rate of a step."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

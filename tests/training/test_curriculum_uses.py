@@ -25,6 +25,7 @@ from ros2_emollama.pipeline import Pipeline  # noqa: E402
 from ros2_emollama.reasoner.prompt import prompts_of  # noqa: E402
 from ros2_emollama.types import Frame, GridFrame, Window  # noqa: E402
 from tests.training.curriculum_room import SMALL, Room, alone, make_room  # noqa: E402
+from tests.training.tables import write_table  # noqa: E402
 from training.__main__ import main  # noqa: E402
 from training.annotation import stand_in  # noqa: E402
 from training.annotation.action_units import Expression  # noqa: E402
@@ -54,15 +55,6 @@ WHEELS = Path(os.environ.get("DATA", "../shared/data")) / "emotion_wheel"
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Room:
     return make_room(tmp_path_factory.mktemp("room"))
-
-
-def write_table(folder: Path, rows: list[dict[str, str]]) -> Path:
-    path = folder / "clips.csv"
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(dict.fromkeys(key for row in rows for key in row)), restval="")
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
 
 
 @pytest.fixture

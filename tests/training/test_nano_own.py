@@ -5,11 +5,9 @@ The clips are made up: a colour and a tone a label, which the frozen encoders te
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +29,7 @@ from ros2_emollama.pipeline import Pipeline  # noqa: E402
 from ros2_emollama.types import Window  # noqa: E402
 from ros2_emollama.windows import WindowAssembler, WindowSpec  # noqa: E402
 from tests.core.clips import write_clip  # noqa: E402
+from tests.training.tables import write_table  # noqa: E402
 from training.__main__ import main  # noqa: E402
 from training.curriculum.own import TRAIN, read_own  # noqa: E402
 from training.datasets.problems import KINDS, SetProblems  # noqa: E402
@@ -41,7 +40,7 @@ from training.own.labels import taught_preset  # noqa: E402
 from training.own.lesson import logits_of, shown_of  # noqa: E402
 from training.own.network import load_start, network_of  # noqa: E402
 from training.own.played import spread, windows_in  # noqa: E402
-from training.own.run import NOBODY, Course, Plan, taught_network  # noqa: E402
+from training.own.run import NOBODY, OwnSchedule, Plan, taught_network  # noqa: E402
 from training.own.temperatures import fit_temperatures, held_apart  # noqa: E402
 from training.own.tokens import NOT_ENCODED, Tokens, encode_clips, nobody_window, open_pipeline  # noqa: E402
 from training.problems import StrictError  # noqa: E402
@@ -51,15 +50,6 @@ from training.scores import negative_log_likelihood  # noqa: E402
 TONES = (0, 9)
 MADE_UP = [(split, tone) for split in ("", TRAIN, TRAIN, "test") for tone in TONES]
 SPEC = WindowSpec(hop_ticks=4)
-
-
-def write_table(folder: Path, rows: Sequence[dict[str, str]]) -> Path:
-    path = folder / "clips.csv"
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(dict.fromkeys(key for row in rows for key in row)), restval="")
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
 
 
 def write_own(folder: Path, labels: tuple[str, str]) -> list[dict[str, str]]:
@@ -196,7 +186,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory, nano: Path) -> tuple[Path, li
 def teach(run: Path, start: ModelFolder, clips: list[Clip], steps: int) -> dict[str, torch.Tensor]:
     """Its weights after so many steps."""
     trained = [clip for clip in clips if clip.split == TRAIN]
-    plan = Plan(run / "clips.csv", "nano", run, Course(steps=steps, batch=4), save_every=2)
+    plan = Plan(run / "clips.csv", "nano", run, OwnSchedule(steps=steps, batch=4), save_every=2)
     problems = SetProblems(kinds=(*KINDS, NOT_ENCODED, NOBODY))
     return taught_network(plan, start, taught_preset(start.preset, clips), trained, problems)[0].state_dict()
 

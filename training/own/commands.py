@@ -15,12 +15,12 @@ def run_own(arguments: argparse.Namespace) -> int:
     """ValueError naming an option that has no place here."""
     import dataclasses
 
-    from .run import Course, Plan, teach
+    from .run import OwnSchedule, Plan, teach
 
     _refuse_others(arguments)
     names = ("steps", "batch", "learning_rate", "clip", "seed")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    course = dataclasses.replace(Course(), **given)
+    course = dataclasses.replace(OwnSchedule(), **given)
     start, run = arguments.start or arguments.preset, Path(arguments.run or f"runs/{arguments.preset}-own")
     for line in teach(Plan(Path(arguments.csv), start, run, course, strict=arguments.strict, threads=arguments.threads)):
         print(line)

@@ -47,7 +47,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Course(Schedule):
+class OwnSchedule(Schedule):
     """Short, and slow enough that what the start knows is not lost."""
 
     steps: int = 300
@@ -70,7 +70,7 @@ class Plan:
     csv: Path
     start: str
     run: Path
-    course: Course = Course()
+    course: OwnSchedule = OwnSchedule()
     save_every: int = 50
     strict: bool = False
     threads: int = 1
@@ -99,7 +99,7 @@ def teach(plan: Plan) -> list[str]:
             tell_problems(problems)
 
 
-def digest_of(start: ModelFolder, clips: Sequence[Clip], course: Course | None = None) -> str:
+def digest_of(start: ModelFolder, clips: Sequence[Clip], course: OwnSchedule | None = None) -> str:
     """Changes with whatever the taught weights hang on."""
     rows = [(stamped_clip(clip).key, clip.label("emotion"), clip.speaker) for clip in clips]
     told = json.dumps([start.model_id, rows, asdict(course) if course else None])
