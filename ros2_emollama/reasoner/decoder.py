@@ -20,7 +20,7 @@ from ..model.presets import Preset
 from ..runtime.base import LlamaSession, branching
 from ..types import Explanation, Float32, Percept
 from .lookahead import EARLIER_ANSWERS, Lookahead
-from .prompt import Prompt, prompts_of
+from .prompt import Prompt, label_to_explain, prompts_of
 from .sampling import REPEAT_PENALTY, Decoding, choose, ends_a_sentence, goes_round, log_softmax, penalise_repeats
 
 PIECE = 128  # positions computed between two looks at the clock; a processor is no faster with more
@@ -110,7 +110,7 @@ class Reasoner:
     ) -> Explanation:
         """Why this state? `on_text` gets the whole text so far after every token that completes a character.
 
-        The state's own label is the one explained. Ends with reason stop, length, deadline or cancelled; near `max_tokens` no new sentence
+        What is explained: see `label_to_explain`. Ends with reason stop, length, deadline or cancelled; near `max_tokens` no new sentence
         is begun.
         """
         started = time.monotonic()
@@ -120,11 +120,8 @@ class Reasoner:
                 return "cancelled"
             return "deadline" if time.monotonic() - started >= deadline_seconds else ""
 
-        label = percept.state.label
-        if label not in percept.state.labels:  # asked about nobody
-            label = percept.state.likeliest if self._prompts.knows_labels else ""
         transcript = percept.transcript if self._preset.llama.reads_transcripts else ""
-        prompt = self._prompts.build("reason", label, transcript, question)
+        prompt = self._prompts.build("reason", label_to_explain(percept.state, self._preset), transcript, question)
         decoding = Decoding(max_tokens, temperature, repeat_penalty=REPEAT_PENALTY if temperature > 0 else 1.0)
         said = self.answer(percept.prefix, prompt, decoding, on_text, ended)
         spent = time.monotonic() - started

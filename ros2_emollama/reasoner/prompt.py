@@ -20,6 +20,7 @@ from typing import Protocol
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from ..model.presets import Preset
+from ..types import EmotionState
 
 NANO, BEGUN = "nano", "nano_begun"
 PAD, BOS, EOS, UNK = "<pad>", "<s>", "</s>", "<unk>"
@@ -55,13 +56,11 @@ class Prompts(Protocol):
     end          id that ends an answer
     unsayable    ids of marks that never stand in an answer
     after_scene  ids that stand inside the prefix, after the scene's tokens
-    knows_labels the language model has read this model's labels; where not, nobody seems anything, and is asked about without one
     """
 
     end: int
     unsayable: frozenset[int]
     after_scene: tuple[int, ...]
-    knows_labels: bool
 
     def build(self, task: str, label: str = "", transcript: str = "", question: str = "") -> Prompt:
         """See `build_prompt`."""
@@ -71,14 +70,14 @@ class NanoPrompts:
     """`build_prompt`, with the tokenizer it belongs to. Where its labels are not known, answers to why begin with OPENING."""
 
     def __init__(self, tokenizer: Tokenizer, knows_labels: bool = True) -> None:
-        self._tokenizer, self.knows_labels = tokenizer, knows_labels
+        self._tokenizer, self._knows_labels = tokenizer, knows_labels
         special = {token: special_id(tokenizer, token) for token in SPECIAL_TOKENS}
         self.end = special[EOS]
         self.unsayable = frozenset(special.values()) - {self.end}
         self.after_scene: tuple[int, ...] = ()
 
     def build(self, task: str, label: str = "", transcript: str = "", question: str = "") -> Prompt:
-        if task != "reason" or self.knows_labels:
+        if task != "reason" or self._knows_labels:
             return build_prompt(self._tokenizer, task, label, transcript, question)
         if not label:
             return build_prompt(self._tokenizer, "face", "", transcript, question)
@@ -86,10 +85,25 @@ class NanoPrompts:
         return replace(prompt, opening=tuple(plain_ids(self._tokenizer, OPENING.format(label=label))))
 
 
+def label_to_explain(state: EmotionState, preset: Preset) -> str:
+    """The label that an answer to why is about: the one that holds, or the likeliest where nobody is there.
+
+    "" for nobody where the language model never read the labels: its answers begin with the label, and nobody seems anything.
+    """
+    if state.label in state.labels:
+        return state.label
+    return state.likeliest if reads_labels(preset) else ""
+
+
+def reads_labels(preset: Preset) -> bool:
+    """Whether the language model was trained with this model's labels."""
+    return preset.prompt != BEGUN
+
+
 def prompts_of(preset: Preset, tokenizer: Tokenizer) -> Prompts:
     """How that preset's language model is asked. ValueError when the tokenizer is not its own."""
     if preset.prompt in (NANO, BEGUN):
-        return NanoPrompts(tokenizer, knows_labels=preset.prompt == NANO)
+        return NanoPrompts(tokenizer, knows_labels=reads_labels(preset))
     from .published import STYLES, PublishedPrompts
 
     if preset.prompt not in STYLES:

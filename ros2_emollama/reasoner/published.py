@@ -116,8 +116,6 @@ STYLES = {
 class PublishedPrompts:
     """Prompts of one published checkpoint. ValueError when the tokenizer lacks the language model's own marks."""
 
-    knows_labels = True
-
     def __init__(self, style: Style, tokenizer: Tokenizer, preset: Preset) -> None:
         self._style, self._tokenizer, self._labels = style, tokenizer, preset.labels
         self.end = special_id(tokenizer, preset.llama.eos_token)

@@ -24,10 +24,11 @@ from rclpy.node import Node
 from ..config import ReasonerNodeConfig
 from ..model.folder import ModelFolderError, find_model, open_folder
 from ..reasoner import Reasoner, Talker
+from ..reasoner.prompt import reads_labels
 from ..request_queue import Request, RequestQueue
 from ..runtime.base import RuntimeUnavailable
 from ..runtime.factory import open_language
-from ..types import EmotionState, Explanation, Percept
+from ..types import UNKNOWN, EmotionState, Explanation, Percept
 from . import parameters
 from .conversions import stamp_ns
 from .diagnostics import ERROR, OK, WARN, Tally, status
@@ -121,7 +122,8 @@ class ReasonerNode(Node):
         preset = self._folder.preset
         if len(goal.labels) > LABELS_SCORED or len(set(goal.labels)) != len(goal.labels) or not all(goal.labels):
             raise ValueError(f"labels to be scored must be different, not empty and at most {LABELS_SCORED}, got {len(goal.labels)}")
-        if not goal.labels and goal.label not in preset.labels:
+        known = preset.labels if reads_labels(preset) else (*preset.labels, "")
+        if not goal.labels and goal.label not in known:
             raise ValueError(f"{goal.label[:40]!r} is no label of {self._model_id}: {', '.join(preset.labels)}")
         came, read = self._last
         if came is None or came != goal.prefix:
@@ -130,7 +132,7 @@ class ReasonerNode(Node):
         stamp, even = stamp_ns(goal.prefix.header.stamp), 1.0 / len(preset.labels)
         state = EmotionState(
             stamp, stamp, None, preset.labels, (even,) * len(preset.labels), math.nan, math.nan, (), math.nan, math.nan, {}, {},
-            self._model_id, self._talker.name, held=goal.label or preset.labels[0],
+            self._model_id, self._talker.name, held=goal.label or UNKNOWN,
         )  # fmt: skip
         return Percept(state, read, goal.transcript)
 

@@ -17,6 +17,7 @@ from rclpy.action import ActionClient
 from rclpy.node import Node
 
 from ..model.folder import ModelFolder
+from ..reasoner.prompt import label_to_explain
 from ..types import Explanation, Float32, Percept
 from .prefixes import own_words, prefix_to_message
 
@@ -184,7 +185,7 @@ class RemoteReasoner:
         """As `Reasoner.explain`. LinkLost or RuntimeError where there is no answer."""
         state, started, first = percept.state, time.monotonic(), [0.0]
         goal = self._goal(percept.prefix, state.end_ns, percept.transcript)
-        goal.label = state.label if state.label in state.labels else state.likeliest
+        goal.label = label_to_explain(state, self._preset)
         goal.question, goal.max_tokens = question, max_tokens
         goal.deadline_seconds, goal.temperature = deadline_seconds, temperature
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from ros2_emollama.config import Config, ModelConfig, ReasonerConfig
-from ros2_emollama.model.folder import open_folder
+from ros2_emollama.model.folder import open_folder, write_manifest
 from ros2_emollama.pipeline import Pipeline
 from ros2_emollama.reasoner import Reasoner
 from ros2_emollama.ros.prefixes import own_words, prefix_from_message, prefix_to_message
@@ -30,7 +31,7 @@ from ros2_emollama.ros.remote_reasoner import LinkLost, ReasonerLink, RemoteReas
 from ros2_emollama.ros.running import Refused
 from ros2_emollama.runtime.base import RuntimeUnavailable
 from ros2_emollama.runtime.factory import open_language
-from ros2_emollama.types import Explanation, Float32, Percept
+from ros2_emollama.types import UNKNOWN, Explanation, Float32, Percept
 from tests.ros.graph import Driver, Graph, perception, said_by, wait_until
 from tests.spine.test_pipeline import windows
 
@@ -126,6 +127,32 @@ def test_what_is_said_there_is_what_would_be_said_here(graph: Graph, asking: Ask
     scores = asking.remote.score_labels(percept.prefix, folder.preset.labels)
     np.testing.assert_allclose(scores, here.score_labels(rounded.prefix, folder.preset.labels), atol=1e-6)
     assert asking.link.counters["bytes_sent"] == 2 * 2 * percept.prefix.size
+
+
+def test_of_nobody_no_feeling_is_claimed_where_the_language_model_never_read_the_labels(
+    graph: Graph, elsewhere: Graph, some_model_folder: Path, percept: Percept, tmp_path: Path
+) -> None:
+    """Here and there alike: such a model's answers begin with the label that is asked about."""
+    shutil.copytree(some_model_folder, tmp_path, dirs_exist_ok=True)
+    manifest = open_folder(tmp_path).manifest
+    write_manifest(tmp_path, replace(manifest, preset=replace(manifest.preset, prompt="nano_begun")))
+    folder, asking = open_folder(tmp_path), Asking(elsewhere, tmp_path)
+    serve(graph, tmp_path)
+    wait_until(lambda: asking.link.ready)
+    here = Reasoner(open_language(folder, "onnxruntime"), folder.language("tokenizer"), folder.preset)
+    rounded = replace(percept, prefix=percept.prefix.astype(np.float16).astype(np.float32))
+    for held, begins in ((UNKNOWN, False), (percept.state.labels[1], True)):
+        state = replace(percept.state, held=held)
+        there = asking.ask(replace(percept, state=state), max_tokens=12, deadline_seconds=30.0).result(60.0)
+        assert there.text == here.explain(replace(rounded, state=state), max_tokens=12, deadline_seconds=30.0).text
+        assert there.text.startswith("The person seems") == begins
+
+
+def test_a_question_without_a_label_is_refused_where_labels_were_learnt(talker: Scripted, asking: Asking, percept: Percept) -> None:
+    goal = asking.remote._goal(percept.prefix, 1, "")
+    goal.max_tokens, goal.deadline_seconds = 4, 5.0
+    with pytest.raises(RuntimeError, match=r"'' is no label of"):
+        asking.link.ask(goal, lambda text: None, lambda: "")
 
 
 def test_one_window_is_read_once(talker: Scripted, asking: Asking, percept: Percept) -> None:
