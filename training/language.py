@@ -7,7 +7,9 @@ Only the projections and the language model move; the encoders and the fusion st
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ from ros2_emollama.model.network import EmotionNetwork
 from ros2_emollama.model.presets import LABELS, LlamaPreset
 from ros2_emollama.reasoner.prompt import build_prompt, train_tokenizer
 
+from .abreast import abreast
 from .cues import Cues
 from .lexicon import FACE_CUES, VOICE_CUES
 from .paths import Paths
@@ -38,7 +41,7 @@ OTHER_LABEL_SHARE = 0.15
 """How often the prompt names another label than the true one, so that the text follows the state even where the state is wrong."""
 TRANSCRIPT_SHARE = 0.4
 """How often the question why comes with what was said, for a model that reads transcripts."""
-GROUPS = 2  # of a batch by length, for what fills up the shorter ones is computed in vain
+GROUPS = 2  # of a batch by length, for what fills up the shorter ones is computed in vain; each by a thread of its own
 
 
 @dataclass(frozen=True)
@@ -119,15 +122,24 @@ def sample_of(
     return Sample(list(prompt.before_prefix), list(prompt.after_prefix), answer)
 
 
-def answer_loss(network: EmotionNetwork, llama: LlamaForCausalLM, windows: Batch, samples: list[Sample]) -> tuple[Tensor, Tensor]:
-    """Mean cross-entropy over answer tokens, and the share of them that are predicted right."""
+def answer_loss(
+    network: EmotionNetwork, llama: LlamaForCausalLM, windows: Batch, samples: list[Sample], pool: ThreadPoolExecutor
+) -> tuple[Tensor, Tensor]:
+    """Mean cross-entropy over answer tokens, and the share of them that are predicted right; a batch's groups go by `pool`'s threads."""
     with torch.no_grad():
         streams = network.streams(*windows.inputs())
     prefix = network.prefix(streams)
     order = np.argsort([len(sample.after) + len(sample.answer) for sample in samples], kind="stable")
-    told = [_answers(llama, prefix[rows], [samples[row] for row in rows]) for rows in np.array_split(order, min(GROUPS, len(samples)))]
-    logits, wanted = (torch.cat(parts) for parts in zip(*told, strict=True))
-    return F.cross_entropy(logits, wanted), (logits.argmax(-1) == wanted).float().mean()
+    groups = np.array_split(order, min(GROUPS, len(samples)))
+    count = sum(len(sample.answer) for sample in samples)
+
+    def told(group: list[Sample], given: Tensor) -> tuple[Tensor, Tensor]:
+        logits, wanted = _answers(llama, given, group)
+        return F.cross_entropy(logits, wanted, reduction="sum") / count, (logits.argmax(-1) == wanted).sum() / count
+
+    parts = [partial(told, [samples[row] for row in rows]) for rows in groups]
+    losses, right = abreast(parts, [prefix[rows] for rows in groups], pool)
+    return losses.sum(), torch.stack(right).sum()
 
 
 def _answers(llama: LlamaForCausalLM, prefix: Tensor, samples: list[Sample]) -> tuple[Tensor, Tensor]:
@@ -170,6 +182,8 @@ def train_stage(
     train, held = makers
     speaker = Speaker(network, llama)
     share = TRANSCRIPT_SHARE if network.preset.llama.reads_transcripts else 0.0
+    threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(min(GROUPS, threads), "answers")
 
     def draw(maker: WindowMaker, rng: np.random.Generator, size: int, tasks: Mapping[str, float] = tasks) -> tuple[Batch, list[Sample]]:
         windows = maker.batch(rng, size, KINDS)
@@ -185,15 +199,20 @@ def train_stage(
 
     def loss_of(rng: np.random.Generator, _: int) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
-            return answer_loss(network, llama, *draw(train, rng, schedule.batch))[0]
+            return answer_loss(network, llama, *draw(train, rng, schedule.batch), pool)[0]
 
     def validate(_: nn.Module) -> dict[str, float]:
-        loss, right = np.mean([[float(value) for value in answer_loss(network, llama, *batch)] for batch in held_batches], axis=0)
-        reason = float(np.mean([float(answer_loss(network, llama, *batch)[0]) for batch in reasons]))
+        loss, right = np.mean([[float(value) for value in answer_loss(network, llama, *batch, pool)] for batch in held_batches], axis=0)
+        reason = float(np.mean([float(answer_loss(network, llama, *batch, pool)[0]) for batch in reasons]))
         return {"answer_loss": float(loss), "token_accuracy": float(right), "reason_loss": reason}
 
     network.eval()
-    return fit(name, speaker, schedule, loss_of, validate, paths.run)
+    torch.set_num_threads(max(1, threads // GROUPS))
+    try:
+        return fit(name, speaker, schedule, loss_of, validate, paths.run)
+    finally:
+        torch.set_num_threads(threads)
+        pool.shutdown()
 
 
 def make_tokenizer(preset: LlamaPreset, paths: Paths) -> Tokenizer:

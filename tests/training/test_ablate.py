@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -85,8 +86,8 @@ def test_a_batch_has_the_loss_of_its_samples_one_by_one(run: Path) -> None:
         sample_of(tokenizer, cues, target, task, np.random.default_rng(3), 1.0)
         for cues, target, task in zip(windows.cues, windows.targets, tasks, strict=True)
     ]
-    with torch.no_grad():
-        loss, right = answer_loss(network, llama, windows, samples)
+    with torch.no_grad(), ThreadPoolExecutor(2) as pool:
+        loss, right = answer_loss(network, llama, windows, samples, pool)
     total = count = hits = 0.0
     prefix = network.prefix(network.streams(*windows.inputs())).detach()
     for index, sample in enumerate(samples):
