@@ -6,12 +6,13 @@ Only the projections and the language model move; the encoders and the fusion st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
@@ -41,7 +42,7 @@ OTHER_LABEL_SHARE = 0.15
 """How often the prompt names another label than the true one, so that the text follows the state even where the state is wrong."""
 TRANSCRIPT_SHARE = 0.4
 """How often the question why comes with what was said, for a model that reads transcripts."""
-GROUPS = 2  # of a batch by length, for what fills up the shorter ones is computed in vain; each by a thread of its own
+GROUPS = 2  # of a batch (see `by_length`), each by a thread of its own
 
 
 @dataclass(frozen=True)
@@ -129,8 +130,8 @@ def answer_loss(
     with torch.no_grad():
         streams = network.streams(*windows.inputs())
     prefix = network.prefix(streams)
-    order = np.argsort([len(sample.after) + len(sample.answer) for sample in samples], kind="stable")
-    groups = np.array_split(order, min(GROUPS, len(samples)))
+    fixed = len(samples[0].before) + prefix.shape[1]
+    groups = by_length([fixed + len(sample.after) + len(sample.answer) for sample in samples])
     count = sum(len(sample.answer) for sample in samples)
 
     def told(group: list[Sample], given: Tensor) -> tuple[Tensor, Tensor]:
@@ -140,6 +141,14 @@ def answer_loss(
     parts = [partial(told, [samples[row] for row in rows]) for rows in groups]
     losses, right = abreast(parts, [prefix[rows] for rows in groups], pool)
     return losses.sum(), torch.stack(right).sum()
+
+
+def by_length(lengths: Sequence[int]) -> list[npt.NDArray[np.int64]]:
+    """Places of the shorter and of the longer ones, so that both groups are equally long in sum when each is filled up to its longest."""
+    order, sizes = np.argsort(lengths, kind="stable"), np.sort(lengths)
+    shorter = np.arange(1, len(order))
+    longest = np.maximum(shorter * sizes[:-1], (len(order) - shorter) * sizes[-1])
+    return np.split(order, [1 + int(longest.argmin())]) if longest.size else [order]
 
 
 def _answers(llama: LlamaForCausalLM, prefix: Tensor, samples: list[Sample]) -> tuple[Tensor, Tensor]:

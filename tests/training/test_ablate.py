@@ -20,7 +20,7 @@ from ros2_emollama.model.presets import TINY, FusionPreset  # noqa: E402
 from training.__main__ import main  # noqa: E402
 from training.face_measures import FACE_MEASURES  # noqa: E402
 from training.fit import assemble  # noqa: E402
-from training.language import answer_loss, make_llama, make_tokenizer, sample_of  # noqa: E402
+from training.language import answer_loss, by_length, make_llama, make_tokenizer, sample_of  # noqa: E402
 from training.measures import Norm, Norms  # noqa: E402
 from training.paths import Paths  # noqa: E402
 from training.perception import window_makers  # noqa: E402
@@ -99,6 +99,14 @@ def test_a_batch_has_the_loss_of_its_samples_one_by_one(run: Path) -> None:
         hits += float((logits.argmax(-1) == wanted).sum())
         count += len(wanted)
     assert float(loss) == pytest.approx(total / count, rel=1e-5) and float(right) == pytest.approx(hits / count)
+
+
+def test_a_batch_is_parted_where_its_groups_cost_the_same() -> None:
+    """Rows times the longest of each, since the shorter ones are filled up."""
+    short, long = by_length([9, 1, 10, 2, 1, 2])
+    assert (sorted(short.tolist()), sorted(long.tolist())) == ([1, 3, 4, 5], [0, 2])
+    assert [sorted(rows.tolist()) for rows in by_length([7, 7, 7, 7])] == [[0, 1], [2, 3]]
+    assert [rows.tolist() for rows in by_length([5])] == [[0]]
 
 
 def test_ablations_compare_equal_steps_and_are_made_once(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
