@@ -25,6 +25,9 @@ from .windows_of import KINDS, Batch, WindowMaker
 PERCEPTION_SCHEDULE = Schedule(steps=1500, batch=96, learning_rate=1.5e-3, weight_decay=0.05, validate_every=500)
 # The encoders have seen the faces and voices of these tokens, which therefore lie further apart than those of people they never saw.
 MIX_SHARE, MIX_ALPHA = 0.5, 0.4
+MISREAD = (0.15, 0.3)
+"""How often a face, and a voice, is of another label than its window: about as much as the encoders misread strangers more often than the
+people they know, so that the head learns how far to trust either of them."""
 
 
 def window_makers(network: EmotionNetwork, paths: Paths) -> tuple[WindowMaker, WindowMaker]:
@@ -68,7 +71,7 @@ def train_perception(
     }
 
     def loss_of(rng: np.random.Generator, _: int) -> Tensor:
-        windows = train.batch(rng, schedule.batch, kinds)
+        windows = train.batch(rng, schedule.batch, kinds, MISREAD)
         if rng.random() < MIX_SHARE:
             windows = windows.mixed(Mixup.draw(rng, schedule.batch, MIX_ALPHA))
         with torch.autocast("cpu", torch.bfloat16):

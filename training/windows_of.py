@@ -67,19 +67,22 @@ class WindowMaker:
         self._with = np.flatnonzero(scenes.somebody & (scenes.face[:, 0] > FOUND))
         self._without = np.flatnonzero(~scenes.somebody)
 
-    def batch(self, rng: np.random.Generator, size: int, kinds: dict[str, float] = KINDS) -> Batch:
+    def batch(
+        self, rng: np.random.Generator, size: int, kinds: dict[str, float] = KINDS, misread: tuple[float, float] = (0.0, 0.0)
+    ) -> Batch:
+        """misread: how often a face, and how often a voice, is drawn from those of another label than the window's."""
         names = list(kinds)
-        rows = [self._window(rng, str(rng.choice(names, p=list(kinds.values())))) for _ in range(size)]
+        rows = [self._window(rng, str(rng.choice(names, p=list(kinds.values()))), misread) for _ in range(size)]
         stacked = [torch.from_numpy(np.stack([row[i] for row in rows])) for i in range(7)]
         return Batch(*stacked, cues=[row[7] for row in rows])
 
-    def _window(self, rng: np.random.Generator, kind: str) -> tuple[npt.NDArray[np.float32], ...]:
+    def _window(self, rng: np.random.Generator, kind: str, misread: tuple[float, float]) -> tuple[npt.NDArray[np.float32], ...]:
         label = int(rng.integers(len(LABELS)))
         face = kind in ("both", "face", "change")
         scene = int(rng.choice(self._with if face else self._without))
-        tokens, mask, target, newest = self._frames(rng, label, scene, kind)
+        tokens, mask, target, newest = self._frames(rng, label, scene, kind, misread[0])
         if kind in ("both", "voice") or (kind == "change" and rng.random() < 0.3):
-            voice = int(rng.choice(self._voices_of[int(target.argmax())]))
+            voice = int(rng.choice(self._voices_of[_read_as(int(target.argmax()), rng, misread[1])]))
         else:
             voice = int(rng.choice(self._silent))
         audio_mask = self.voices.mask[voice].copy()
@@ -104,7 +107,7 @@ class WindowMaker:
         )
 
     def _frames(
-        self, rng: np.random.Generator, label: int, scene: int, kind: str
+        self, rng: np.random.Generator, label: int, scene: int, kind: str, misread: float
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32], int]:
         """Tokens (64, D), mask (16,), target (7,), and which face is the newest."""
         mask = np.ones(FRAMES, np.float32)
@@ -114,13 +117,13 @@ class WindowMaker:
             mask[rng.random(FRAMES) < 0.2] = 0.0  # frames lost on the way
             mask[-1] = 1.0
         looks = self.faces.tokens.shape[1]
-        first = int(rng.choice(self._faces_of[label]))
+        first = int(rng.choice(self._faces_of[_read_as(label, rng, misread)]))
         chosen = np.full(FRAMES, first)
         target = np.eye(len(LABELS), dtype=np.float32)[label]
         if kind == "change":
             after = int(rng.integers(len(LABELS)))
             place = int(rng.integers(2, FRAMES - 1))
-            chosen[place:] = int(rng.choice(self._faces_of[after]))
+            chosen[place:] = int(rng.choice(self._faces_of[_read_as(after, rng, misread)]))
             share = min(1.0, (FRAMES - place) / 4)  # a second is enough to become the label
             target = (1 - share) * target + share * np.eye(len(LABELS), dtype=np.float32)[after]
         still = rng.random() < 0.3
@@ -145,6 +148,13 @@ class WindowMaker:
         if voice is not None:
             ranks |= zip_finite(VOICE_MEASURES, self.ranks[1][voice], VOICE_CUES)
         return Cues(face is not None, voice is not None, ranks)
+
+
+def _read_as(label: int, rng: np.random.Generator, misread: float) -> int:
+    """The label, or one of the others with probability `misread`."""
+    if not misread or rng.random() >= misread:
+        return label
+    return int((label + rng.integers(1, len(LABELS))) % len(LABELS))
 
 
 def zip_finite(names: Sequence[str], values: Array, kept: Sequence[str]) -> dict[str, float]:
