@@ -29,8 +29,8 @@ from training.voice_measures import VOICE_MEASURES  # noqa: E402
 from training.windows_of import WindowMaker  # noqa: E402
 
 
-def test_windows_carry_the_cues_of_the_face_and_the_voice_they_were_made_of() -> None:
-    rng = np.random.default_rng(0)
+def one_of_each_label() -> WindowMaker:
+    """A face and a voice of each label, whose measures are its number over six; a view with somebody, one without."""
     labels = np.arange(7)
     faces = FaceBank(np.zeros((7, 1, 4, 8), np.float16), labels, np.repeat(labels[:, None] / 6, len(FACE_MEASURES), 1).astype(np.float32))
     heard = np.repeat(np.r_[labels / 6, np.nan][:, None], len(VOICE_MEASURES), 1).astype(np.float32)
@@ -40,7 +40,11 @@ def test_windows_carry_the_cues_of_the_face_and_the_voice_they_were_made_of() ->
         np.zeros((2, 16, 8), np.float16), np.zeros((2, 8), np.float16), boxes, np.zeros((2, 4, 8), np.float16), np.array([True, False])
     )
     ranks = tuple(measured_ranks(norms(), names, bank.measures) for names, bank in ((FACE_MEASURES, faces), (VOICE_MEASURES, voices)))
-    maker = WindowMaker(faces, voices, scenes, ranks)
+    return WindowMaker(faces, voices, scenes, ranks)
+
+
+def test_windows_carry_the_cues_of_the_face_and_the_voice_they_were_made_of() -> None:
+    rng, maker = np.random.default_rng(0), one_of_each_label()
     for kind, face, speech in (("both", True, True), ("face", True, False), ("voice", False, True), ("nobody", False, False)):
         batch = maker.batch(rng, 12, {kind: 1.0})
         assert all(cues.face == face and cues.speech == speech for cues in batch.cues)
@@ -49,6 +53,16 @@ def test_windows_carry_the_cues_of_the_face_and_the_voice_they_were_made_of() ->
             assert not face or cues.ranks["brow_height"] == pytest.approx(expected, abs=0.03)
             assert not speech or cues.ranks["pitch_hz"] == pytest.approx(expected, abs=0.03)
             assert not face or cues.holds(("face_size", 1))
+
+
+def test_a_misread_face_or_voice_is_of_another_label_than_its_window() -> None:
+    maker, pitch = one_of_each_label(), norms()["pitch_hz"]
+    for misread in ((1.0, 0.0), (0.0, 1.0), (0.5, 0.2)):
+        batch = maker.batch(np.random.default_rng(1), 300, {"both": 1.0}, misread)
+        own = np.array([pitch.rank(int(label) / 6) for label in batch.targets.argmax(1)])
+        for share, name in zip(misread, ("brow_height", "pitch_hz"), strict=True):
+            drawn = np.array([cues.ranks[name] for cues in batch.cues])
+            assert np.mean(np.abs(drawn - own) > 0.03) == pytest.approx(share, abs=0.1)
 
 
 def test_what_tokens_tell_is_learned_from_train_and_what_was_not_measured_stays_unknown() -> None:
