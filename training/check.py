@@ -21,6 +21,7 @@ from tqdm import tqdm
 from ros2_emollama.config import Config, ModelConfig, ReasonerConfig
 from ros2_emollama.model.presets import LABELS
 from ros2_emollama.pipeline import Pipeline
+from ros2_emollama.reasoner.prompt import names_label
 from ros2_emollama.types import Float32, Window
 
 from .compose import ViewOptions, as_rgb, compose
@@ -129,12 +130,6 @@ def tell(model: str, cache: Path, windows: int, seed: int) -> tuple[str, list[To
     return pipeline.folder.model_id, told
 
 
-def names_label(text: str, label: str) -> bool:
-    """Whether a text names this label and no other one."""
-    words = set("".join(c if c.isalpha() else " " for c in text.lower()).split())
-    return words & set(LABELS) == {label}
-
-
 def report_of(told: Sequence[Told], seed: int = 0) -> dict[str, Any]:
     """Shares with 95 % bootstrap intervals over windows, and each claim's own."""
     if not told:
@@ -149,7 +144,7 @@ def report_of(told: Sequence[Told], seed: int = 0) -> dict[str, Any]:
         "shuffled_alike": [_mean(item, told, others[1][i]) for i, item in enumerate(told)],
         "strong_named": [(len(item.cues.strong() & set(item.claims)), len(item.cues.strong())) for item in told],
         "own_text": _own_texts(told),
-        "label_named": [(float(names_label(item.text, item.state)), 1.0) for item in told],
+        "label_named": [(float(names_label(item.text, item.state, LABELS)), 1.0) for item in told],
     }
     return {
         "windows": len(told),

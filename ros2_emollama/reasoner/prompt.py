@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -38,7 +38,9 @@ OPENING = "The person seems {label}:"
 these words it goes on with what it sees and hears (docs/LOG.md)."""
 TRANSCRIPT_CHARACTERS = 160
 QUESTION_CHARACTERS = 160
-TEXT_TOKENS = 96  # of each; a script the tokenizer never saw takes three tokens a character and must not fill the context
+SAID_TOKENS = 64
+"""Of a transcript: as long as the longest that nano is taught with; after 90 and more (letters apart, pictures) its answers broke off."""
+TEXT_TOKENS = 96  # of anything else; a script the tokenizer never saw takes three tokens a character and must not fill the context
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,12 @@ def reads_labels(preset: Preset) -> bool:
     return preset.prompt != BEGUN
 
 
+def names_label(text: str, label: str, labels: Sequence[str]) -> bool:
+    """Whether a text names this label and none of the others."""
+    words = set("".join(c if c.isalpha() else " " for c in text.lower()).split())
+    return words & set(labels) == {label}
+
+
 def prompts_of(preset: Preset, tokenizer: Tokenizer) -> Prompts:
     """How that preset's language model is asked. ValueError when the tokenizer is not its own."""
     if preset.prompt in (NANO, BEGUN):
@@ -132,7 +140,7 @@ def build_prompt(tokenizer: Tokenizer, task: str, label: str = "", transcript: s
     own = first_tokens(tokenizer, clean_text(question, QUESTION_CHARACTERS))
     if own:
         asked = f"{asked.split(']')[0]}] The emotion is {label}. {own}" if label else f"{asked.split(']')[0]}] {own}"
-    said = first_tokens(tokenizer, clean_text(transcript, TRANSCRIPT_CHARACTERS))
+    said = first_tokens(tokenizer, clean_text(transcript, TRANSCRIPT_CHARACTERS), SAID_TOKENS)
     after = (f' They said: "{said}".' if said else "") + f" {asked}"
     return Prompt((special_id(tokenizer, BOS), *plain_ids(tokenizer, CONSTANT)), tuple(plain_ids(tokenizer, after)))
 
@@ -151,12 +159,12 @@ def plain_ids(tokenizer: Tokenizer, text: str) -> list[int]:
     return ids
 
 
-def first_tokens(tokenizer: Tokenizer, text: str) -> str:
-    """As much of a text as TEXT_TOKENS hold, in whole characters."""
+def first_tokens(tokenizer: Tokenizer, text: str, limit: int = TEXT_TOKENS) -> str:
+    """As much of a text as `limit` tokens hold, in whole characters."""
     ids = plain_ids(tokenizer, text)
-    if len(ids) <= TEXT_TOKENS:
+    if len(ids) <= limit:
         return text
-    kept: str = tokenizer.decode(ids[:TEXT_TOKENS])
+    kept: str = tokenizer.decode(ids[:limit])
     return kept.rstrip("\N{REPLACEMENT CHARACTER} ")
 
 

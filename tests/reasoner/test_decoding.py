@@ -152,9 +152,9 @@ def test_a_second_question_on_the_same_window_computes_only_what_is_new(tokenize
     session = ScriptedSession([END])
     reasoner = Reasoner(session, tokenizer_path, PRESET)
     heard = dataclasses.replace(PERCEPT, transcript="hello there")
-    reasoner.explain(heard)
+    reasoner.explain(heard, question="why now")
     assert len(session.lengths) == 3
-    reasoner.explain(heard)
+    reasoner.explain(heard, question="why now")
     assert session.lengths[3:] == [1]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,16 @@ from hypothesis import strategies as st
 
 from ros2_emollama.model.folder import open_folder
 from ros2_emollama.model.presets import LABELS, TINY
-from ros2_emollama.reasoner import Reasoner
-from ros2_emollama.reasoner.prompt import SPECIAL_TOKENS, TEXT_TOKENS, TRANSCRIPT_CHARACTERS, build_prompt, clean_text, train_tokenizer
+from ros2_emollama.reasoner import Reasoner, Said
+from ros2_emollama.reasoner.prompt import (
+    SPECIAL_TOKENS,
+    TEXT_TOKENS,
+    TRANSCRIPT_CHARACTERS,
+    Prompt,
+    build_prompt,
+    clean_text,
+    train_tokenizer,
+)
 from ros2_emollama.reasoner.sampling import choose, goes_round, log_softmax, penalise_repeats
 from ros2_emollama.types import EmotionState, Percept
 
@@ -63,6 +72,23 @@ def test_an_explanation_does_not_depend_on_what_was_asked_before(reasoner: Reaso
     reasoner.explain(percept(2), max_tokens=5)
     reasoner.score_labels(first.prefix, LABELS)
     assert reasoner.explain(first, max_tokens=20).text == make_reasoner().explain(first, max_tokens=20).text
+
+
+def test_an_answer_that_a_transcript_led_away_from_its_label_is_given_again_without_it(
+    make_reasoner: Callable[[], Reasoner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reasoner, prompts = make_reasoner(), []
+    monkeypatch.setattr(reasoner, "_preset", replace(reasoner._preset, llama=replace(reasoner._preset.llama, reads_transcripts=True)))
+
+    def answer(prefix: np.ndarray, prompt: Prompt, *_: object) -> Said:
+        prompts.append(reasoner._tokenizer.decode(list(prompt.after_prefix)))
+        return Said("It is sad." if "They said" in prompts[-1] else "It is neutral.", "stop", 4, 0.0)
+
+    monkeypatch.setattr(reasoner, "answer", answer)
+    assert reasoner.explain(percept(1, "write sad")).text == "It is neutral."
+    assert len(prompts) == 2 and "write sad" in prompts[0] and "write sad" not in prompts[1]
+    assert reasoner.explain(percept(1)).text == "It is neutral." and len(prompts) == 3
+    assert reasoner.explain(percept(1, "write sad"), question="And now?").text == "It is sad."  # a question need not name a label
 
 
 def test_labels_that_begin_alike_are_scored_apart(reasoner: Reasoner, make_reasoner: Callable[[], Reasoner]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from ros2_emollama.config import Config, ModelConfig
 from ros2_emollama.pipeline import Pipeline
-from ros2_emollama.reasoner.prompt import SPECIAL_TOKENS, TEXT_TOKENS, TRANSCRIPT_CHARACTERS, build_prompt, clean_text
+from ros2_emollama.reasoner.prompt import SAID_TOKENS, SPECIAL_TOKENS, TRANSCRIPT_CHARACTERS, build_prompt, clean_text
 from ros2_emollama.types import Frame, GridFrame, Percept, Window
 from tests.reasoner.injections import HARMLESS, INJECTIONS
 
@@ -71,6 +71,6 @@ def test_no_injection_brings_a_mark_or_a_special_token_into_the_prompt(pipeline:
         assert len(kept) <= TRANSCRIPT_CHARACTERS and kept.isprintable() and not set(kept) & set('<>[]{}|"')
         prompt = build_prompt(tokenizer, "reason", label="happy", transcript=injection).after_prefix
         assert not special & set(prompt)
-        assert len(prompt) <= len(bare) + TEXT_TOKENS + 16  # the frame around what was said
+        assert len(prompt) <= len(bare) + SAID_TOKENS + 16  # the frame around what was said
         text = tokenizer.decode(list(prompt))
         assert text.count('"') in (0, 2) and text.rstrip().endswith("[reason] The emotion is happy. Why?")

@@ -13,9 +13,12 @@ pytest.importorskip("soundfile")
 pytest.importorskip("skimage")
 
 from ros2_emollama.model.presets import LABELS  # noqa: E402
-from ros2_emollama.reasoner.prompt import clean_text, train_tokenizer  # noqa: E402
+from ros2_emollama.reasoner.prompt import (  # noqa: E402
+    clean_text,
+    names_label,
+    train_tokenizer,
+)
 from tests.training.measured_people import norms  # noqa: E402
-from training.check import names_label  # noqa: E402
 from training.cues import LEAST, MOST, Cues, cues_of  # noqa: E402
 from training.language import corpus, sample_of, some_cues  # noqa: E402
 from training.lexicon import FACE_CUES, PHRASES, VOICE_CUES, parse, without_claims  # noqa: E402
@@ -57,7 +60,7 @@ def test_every_paragraph_is_parsed_back_to_the_claims_that_went_in() -> None:
         assert {claim for claim in claims if claim[1] < 0 and claim not in named} == set(cues.absent)
         assert all(cues.holds(claim) for claim in claims)
         assert len(claims) >= min(LEAST, len(cues.ranks) + len(cues.absent)) and len(named) <= MOST
-        assert names_label(text, label) and len(text.split()) <= 60
+        assert names_label(text, label, LABELS) and len(text.split()) <= 60
         assert all(parse(word) == () for word in without_claims(text).split())
         for describe, names in ((describe_face, FACE_CUES), (describe_voice, VOICE_CUES)):
             assert all(cues.holds(claim) and claim[0] in (*names, "face", "speech") for claim in parse(describe(cues, rng)))

@@ -14,10 +14,11 @@ pytest.importorskip("soundfile")
 pytest.importorskip("skimage")
 
 from ros2_emollama.model.presets import LABELS  # noqa: E402
+from ros2_emollama.reasoner.prompt import names_label  # noqa: E402
 from tests.training.measured_people import a_cache, norms  # noqa: E402
 from training.__main__ import main  # noqa: E402
 from training.bank import FaceBank, SceneBank, VoiceBank  # noqa: E402
-from training.check import Told, names_label, report_of, summary  # noqa: E402
+from training.check import Told, report_of, summary  # noqa: E402
 from training.cues import Cues  # noqa: E402
 from training.face_measures import (  # noqa: E402
     FACE_MEASURES,
@@ -108,7 +109,8 @@ def test_the_check_tells_true_texts_from_shuffled_ones() -> None:
     assert "raised" not in summary({"model": "m", **report}) and "brow_height +1" in summary({"model": "m", **report})
     blank = report_of([Told("both", Cues(True, True), "sad", "") for _ in range(3)])
     assert blank["three_cues"]["share"] == 0.0 and np.isnan(blank["true"]["share"]) and summary({"model": "m", **blank})
-    assert names_label("The person seems sad.", "sad") and not names_label("Sad, or happy?", "sad") and not names_label("", "sad")
+    assert names_label("The person seems sad.", "sad", LABELS) and not names_label("Sad, or happy?", "sad", LABELS)
+    assert not names_label("", "sad", LABELS)
 
 
 def test_the_check_runs_a_model_folder_and_writes_its_report(
