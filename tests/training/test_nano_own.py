@@ -82,7 +82,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, nano: Path) -> Path:
     rows.insert(2, {"path": "clips/broken.mp4", "label": "happy", "split": TRAIN})
     rows.append({"path": "clips/nowhere.mp4", "label": "sad", "split": TRAIN})
     told = ["fit", "--preset", "nano", "--csv", write_table(folder, rows), "--run", folder / "run", "--start", nano]
-    assert main([str(value) for value in (*told, "--steps", 40, "--batch", 8, "--learning-rate", 3e-4, "--threads", 1)]) == 0
+    assert main([str(value) for value in (*told, "--steps", 70, "--batch", 8, "--learning-rate", 3e-4, "--threads", 1)]) == 0
     return folder / "run"
 
 
@@ -145,7 +145,7 @@ def test_clips_that_cannot_be_used_are_named_and_counted(run: Path, capsys: pyte
     counts = open_folder(run / "model").manifest.info["training"]["own"]["problems"]
     assert counts == {"missing media": 1, NOT_ENCODED: 1, NOBODY: 6}
     told = ["fit", "--preset", "nano", "--csv", run.parent / "clips.csv", "--run", run]
-    told += ["--steps", 40, "--learning-rate", 3e-4, "--batch", 8]
+    told += ["--steps", 70, "--learning-rate", 3e-4, "--batch", 8]
     before = (run / "model" / "manifest.json").read_bytes()
     assert main([str(value) for value in told]) == 0, "what is done is only told again"
     said = capsys.readouterr()
