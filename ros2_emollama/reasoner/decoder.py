@@ -20,7 +20,7 @@ from ..model.presets import Preset
 from ..runtime.base import LlamaSession, branching
 from ..types import Explanation, Float32, Percept
 from .lookahead import EARLIER_ANSWERS, Lookahead
-from .prompt import NANO, Prompt, label_to_explain, names_label, prompts_of
+from .prompt import Prompt, label_to_explain, names_label, prompts_of
 from .sampling import REPEAT_PENALTY, Decoding, choose, ends_a_sentence, goes_round, log_softmax, penalise_repeats
 
 PIECE = 128  # positions computed between two looks at the clock; a processor is no faster with more
@@ -125,8 +125,8 @@ class Reasoner:
         prompt = self._prompts.build("reason", label, transcript, question)
         decoding = Decoding(max_tokens, temperature, repeat_penalty=REPEAT_PENALTY if temperature > 0 else 1.0)
         said = self.answer(percept.prefix, prompt, decoding, on_text, ended)
-        names_its_label = self._preset.prompt == NANO and not question
-        if transcript and names_its_label and said.finish_reason == "stop" and not names_label(said.text, label, self._preset.labels):
+        checkable = transcript and not question and self._prompts.names_label and said.finish_reason == "stop"
+        if checkable and not names_label(said.text, label, self._preset.labels):
             said = self.answer(percept.prefix, self._prompts.build("reason", label), decoding, on_text, ended)
         spent = time.monotonic() - started
         return Explanation(percept.state, said.text, True, said.finish_reason, said.token_count, said.first_token_seconds, spent)

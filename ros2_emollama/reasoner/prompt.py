@@ -58,11 +58,13 @@ class Prompts(Protocol):
     end          id that ends an answer
     unsayable    ids of marks that never stand in an answer
     after_scene  ids that stand inside the prefix, after the scene's tokens
+    names_label  whether every answer to why was taught to name its label, and no other
     """
 
     end: int
     unsayable: frozenset[int]
     after_scene: tuple[int, ...]
+    names_label: bool
 
     def build(self, task: str, label: str = "", transcript: str = "", question: str = "") -> Prompt:
         """See `build_prompt`."""
@@ -72,14 +74,14 @@ class NanoPrompts:
     """`build_prompt`, with the tokenizer it belongs to. Where its labels are not known, answers to why begin with OPENING."""
 
     def __init__(self, tokenizer: Tokenizer, knows_labels: bool = True) -> None:
-        self._tokenizer, self._knows_labels = tokenizer, knows_labels
+        self._tokenizer, self.names_label = tokenizer, knows_labels
         special = {token: special_id(tokenizer, token) for token in SPECIAL_TOKENS}
         self.end = special[EOS]
         self.unsayable = frozenset(special.values()) - {self.end}
         self.after_scene: tuple[int, ...] = ()
 
     def build(self, task: str, label: str = "", transcript: str = "", question: str = "") -> Prompt:
-        if task != "reason" or self._knows_labels:
+        if task != "reason" or self.names_label:
             return build_prompt(self._tokenizer, task, label, transcript, question)
         if not label:
             return build_prompt(self._tokenizer, "face", "", transcript, question)

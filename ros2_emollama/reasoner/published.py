@@ -123,6 +123,7 @@ class PublishedPrompts:
         marks = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
         self.unsayable = frozenset(marks | {begin}) - {self.end}
         self.after_scene = tuple(plain_ids(tokenizer, style.after_scene)) if style.after_scene else ()
+        self.names_label = False
         self._before = (*[begin] * style.begins, *plain_ids(tokenizer, style.opening))
 
     def build(self, task: str, label: str = "", transcript: str = "", question: str = "") -> Prompt:

@@ -13,11 +13,7 @@ pytest.importorskip("soundfile")
 pytest.importorskip("skimage")
 
 from ros2_emollama.model.presets import LABELS  # noqa: E402
-from ros2_emollama.reasoner.prompt import (  # noqa: E402
-    clean_text,
-    names_label,
-    train_tokenizer,
-)
+from ros2_emollama.reasoner.prompt import clean_text, names_label, train_tokenizer  # noqa: E402
 from tests.training.measured_people import norms  # noqa: E402
 from training.cues import LEAST, MOST, Cues, cues_of  # noqa: E402
 from training.language import corpus, sample_of, some_cues  # noqa: E402
